@@ -1,0 +1,308 @@
+"""What a user states: frozen dataclasses that validate and derive nothing.
+
+Lengths are mm, cell and wavelength Å, angles degrees. Directions are in the lab frame of the file or
+convention they came from; nothing here assumes which way the beam travels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from nbtorch.errors import ConfigError, GeometryError
+
+Vec3 = tuple[float, float, float]
+Mat3 = tuple[Vec3, Vec3, Vec3]
+Shape = Literal["square", "round", "gauss", "tophat", "gauss_hkl"]
+Interpolation = Literal["nearest", "tricubic"]
+Precision = Literal["auto", "double", "fast"]
+Mode = Literal["exact", "cached", "running"]
+PhiSampling = Literal["midpoint", "left"]
+CellConstruction = Literal["exact", "nanobragg"]
+
+IDENTITY: Mat3 = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+
+
+def _choice(name: str, value: str, valid: tuple[str, ...]) -> None:
+    if value not in valid:
+        raise ConfigError(f"{name}={value!r}", "it is not a known choice", f"Use one of: {', '.join(valid)}")
+
+
+def _positive(name: str, value: float, *, zero: bool = False) -> None:
+    if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
+        bound = "zero or more" if zero else "more than zero"
+        raise ConfigError(f"{name}={value!r}", f"it must be a finite number, {bound}", f"Change {name}")
+
+
+def _direction(name: str, value: Vec3) -> None:
+    if not all(math.isfinite(x) for x in value) or math.hypot(*value) == 0:
+        raise GeometryError(f"{name}={value!r}", "a direction needs a finite, non-zero length", f"Change {name}")
+
+
+@dataclass(frozen=True)
+class PanelConfig:
+    """One flat panel. ``origin`` is the outer corner of pixel (0, 0) in mm, axes are lab directions.
+
+    ``normal`` defaults to unit(fast × slow). ``attenuation_length`` is 1/µ in mm (inf: no sensor). ``mask`` holds
+    half-open rectangles (fast0, slow0, fast1, slow1) of pixels that were not measured.
+    Raises GeometryError for axes of no length or parallel axes, ConfigError for sizes that are not positive.
+    """
+
+    fast_axis: Vec3
+    slow_axis: Vec3
+    origin: Vec3
+    pixel_size: tuple[float, float]  # mm, (fast, slow)
+    size: tuple[int, int]  # pixels, (fast, slow)
+    name: str = "panel"
+    normal: Vec3 | None = None
+    thickness: float = 0.0  # mm
+    attenuation_length: float = math.inf  # mm
+    material: str = ""
+    trusted_range: tuple[float, float] = (-math.inf, math.inf)
+    gain: float = 1.0
+    pedestal: float = 0.0
+    mask: tuple[tuple[int, int, int, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        _direction(f"fast_axis of panel {self.name}", self.fast_axis)
+        _direction(f"slow_axis of panel {self.name}", self.slow_axis)
+        f, s = self.fast_axis, self.slow_axis
+        cross = (f[1] * s[2] - f[2] * s[1], f[2] * s[0] - f[0] * s[2], f[0] * s[1] - f[1] * s[0])
+        if math.hypot(*cross) < 1e-6 * math.hypot(*f) * math.hypot(*s):
+            raise GeometryError(
+                f"panel {self.name}", "its fast and slow axes are parallel", "Give two different directions"
+            )
+        for value in (*self.pixel_size, *self.size):
+            _positive(f"pixel size or count of panel {self.name}", value)
+        _positive(f"thickness of panel {self.name}", self.thickness, zero=True)
+
+
+@dataclass(frozen=True)
+class PanelGroup:
+    """A node of the detector hierarchy: a rigid body made of ``panels`` (indices) and of its ``children``."""
+
+    name: str
+    panels: tuple[int, ...] = ()
+    children: tuple[PanelGroup, ...] = ()
+
+    def all_panels(self) -> tuple[int, ...]:
+        """Indices of every panel in this group and below."""
+        below = (index for child in self.children for index in child.all_panels())
+        return tuple(sorted((*self.panels, *below)))
+
+    def walk(self) -> Iterator[tuple[int, PanelGroup]]:
+        """(depth, group) of this group and every group below it, root first."""
+        yield 0, self
+        for child in self.children:
+            for depth, group in child.walk():
+                yield depth + 1, group
+
+
+@dataclass(frozen=True)
+class DetectorConfig:
+    """Panels and how they are grouped. ``layers`` slices the sensor; ``curved`` bends it around the sample."""
+
+    panels: tuple[PanelConfig, ...]
+    hierarchy: PanelGroup | None = None
+    layers: int = 1
+    curved: bool = False
+    point_pixel: bool = False
+    layer_step: float | None = None  # mm; None: thickness / layers
+
+    def __post_init__(self) -> None:
+        if not self.panels:
+            raise ConfigError("a detector", "it has no panel", "Give at least one panel")
+        _positive("layers", self.layers)
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """One point source: ``direction`` from the sample to the source, wavelength in Å, relative weight."""
+
+    direction: Vec3
+    wavelength: float
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class BeamConfig:
+    """The incident beam. ``direction`` is the direction of travel, ``polarization_axis`` the E vector.
+
+    ``kahn_factor`` K is in [-1, 1]; None switches the polarization factor off (nanoBragg's -nopolar).
+    ``spectrum`` holds (wavelength offset in Å, weight); ``divergence`` holds (horizontal, vertical) in mrad with a
+    weight; sources are their product, unless ``sources`` gives them one by one.
+    """
+
+    wavelength: float
+    direction: Vec3 = (1.0, 0.0, 0.0)
+    polarization_axis: Vec3 = (0.0, 0.0, 1.0)
+    kahn_factor: float | None = 0.0
+    fluence: float = 125932015286227086360700780544.0  # photons / m²
+    spectrum: tuple[tuple[float, float], ...] = ((0.0, 1.0),)
+    divergence: tuple[tuple[float, float, float], ...] = ((0.0, 0.0, 1.0),)
+    sources: tuple[SourceConfig, ...] = ()
+
+    def __post_init__(self) -> None:
+        _positive("wavelength", self.wavelength)
+        _positive("fluence", self.fluence, zero=True)
+        _direction("beam direction", self.direction)
+        _direction("polarization axis", self.polarization_axis)
+        if self.kahn_factor is not None and not -1.0 <= self.kahn_factor <= 1.0:
+            raise ConfigError(f"kahn_factor={self.kahn_factor}", "it lies outside -1 … 1", "Use 2·fraction − 1")
+
+
+@dataclass(frozen=True)
+class GoniometerConfig:
+    """R(phi) = setting · rotation(axis, phi) · fixed, applied to column vectors in the lab frame."""
+
+    axis: Vec3 = (0.0, 0.0, 1.0)
+    fixed_rotation: Mat3 = IDENTITY
+    setting_rotation: Mat3 = IDENTITY
+
+    def __post_init__(self) -> None:
+        _direction("spindle axis", self.axis)
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """The spindle range of one image: ``steps`` positions over phi_start … phi_start + oscillation (degrees).
+
+    ``sampling`` "left" puts step j at phi_start + j·step (nanoBragg), "midpoint" at j + ½ (the fit's default).
+    ``reuse_stale_at_zero`` computes a step at phi exactly 0 at the last step's angle, as nanoBragg does.
+    """
+
+    phi_start: float = 0.0
+    oscillation: float = 0.0
+    steps: int = 1
+    sampling: PhiSampling = "midpoint"
+    reuse_stale_at_zero: bool = False
+
+    def __post_init__(self) -> None:
+        _choice("phi sampling", self.sampling, ("midpoint", "left"))
+        _positive("spindle steps", self.steps)
+
+
+@dataclass(frozen=True)
+class ScanConfig:
+    """A rotation scan: frame f (counted from 0) covers phi_start + f·oscillation … + oscillation (degrees)."""
+
+    phi_start: float
+    oscillation: float
+    n_frames: int
+    first_image: int = 1  # the number that the first frame has in its file name
+
+    def exposure(self, frame: int, steps: int = 1) -> Exposure:
+        """The exposure of frame ``frame`` (from 0) in ``steps`` midpoint steps."""
+        return Exposure(self.phi_start + frame * self.oscillation, self.oscillation, steps)
+
+
+@dataclass(frozen=True)
+class MosaicConfig:
+    """``domains`` orientations within ``spread`` degrees.
+
+    "antithetic" pairs ±v in the crystal frame (zero mean; the fit's); "nanobragg" is the original's set for ``seed``,
+    applied after the spindle.
+    """
+
+    spread: float = 0.0
+    domains: int = 1
+    kind: Literal["antithetic", "nanobragg"] = "antithetic"
+    seed: int = -12345678
+
+    def __post_init__(self) -> None:
+        _positive("mosaic spread", self.spread, zero=True)
+        _positive("mosaic domains", self.domains)
+        _choice("mosaic kind", self.kind, ("antithetic", "nanobragg"))
+
+
+@dataclass(frozen=True)
+class CrystalConfig:
+    """The crystal at goniometer zero.
+
+    ``cell`` a b c (Å) α β γ (degrees); ``orientation`` U turns the cell's standard setting (a* along x, b* in the xy
+    plane) into the lab; ``misset`` are rotations about lab x, then y, then z, applied after U (degrees).
+    ``n_cells`` is the crystal size in unit cells along a, b, c. Raises GeometryError for a cell of no volume.
+    """
+
+    cell: tuple[float, float, float, float, float, float]
+    orientation: Mat3 = IDENTITY
+    misset: Vec3 = (0.0, 0.0, 0.0)
+    n_cells: Vec3 = (1.0, 1.0, 1.0)
+    shape: Shape = "square"
+    fudge: float = 1.0
+    mosaic: MosaicConfig = field(default_factory=MosaicConfig)
+    goniometer: GoniometerConfig = field(default_factory=GoniometerConfig)
+    construction: CellConstruction = "exact"
+    space_group: str = "P 1"
+    # dxtbx scan-varying models: real-space A matrices (rows a, b, c) at the scan points, empty when constant
+    scan_points: tuple[Mat3, ...] = ()
+
+    def __post_init__(self) -> None:
+        a, b, c, *angles = self.cell
+        for length in (a, b, c):
+            _positive("cell length", length)
+        ca, cb, cg = (math.cos(math.radians(angle)) for angle in angles)
+        volume_squared = 1 - ca * ca - cb * cb - cg * cg + 2 * ca * cb * cg
+        if not math.isfinite(volume_squared) or volume_squared < 1e-12:
+            raise GeometryError(
+                f"cell {' '.join(f'{x:g}' for x in self.cell)}", "it encloses no volume", "Check the three angles"
+            )
+        _choice("shape", self.shape, ("square", "round", "gauss", "tophat", "gauss_hkl"))
+        _choice("cell construction", self.construction, ("exact", "nanobragg"))
+        for n in self.n_cells:
+            _positive("n_cells", n)
+
+
+@dataclass(frozen=True)
+class LatticeSettings:
+    """How the lattice sum is computed. Shape, interpolation, default_F and dmin change the answer; the rest the cost.
+
+    ``precision``: "double" keeps every step in float64, "fast" uses float32 lanes around float64 anchors, "auto"
+    follows the dtype of the inputs. ``culling`` skips contributions under that fraction of the peak, in the compact shapes only;
+    0 switches it off.
+    """
+
+    shape: Shape = "square"
+    interpolation: Interpolation = "nearest"
+    default_F: float = 0.0
+    dmin: float = 0.0  # Å
+    precision: Precision = "auto"
+    culling: float = 1e-10
+    backend: Literal["auto", "reference", "native"] = "auto"
+
+    def __post_init__(self) -> None:
+        _choice("shape", self.shape, ("square", "round", "gauss", "tophat", "gauss_hkl"))
+        _choice("interpolation", self.interpolation, ("nearest", "tricubic"))
+        _choice("precision", self.precision, ("auto", "double", "fast"))
+        _choice("backend", self.backend, ("auto", "reference", "native"))
+
+
+@dataclass(frozen=True)
+class RenderSettings:
+    """How samples become pixels.
+
+    ``mode`` decides how capture, polarization and solid angle enter (docs/physics.md §1.1); the three ``running_*``
+    flags belong to mode "running". ``oversample`` None chooses from the crystal size. ``water`` is the size (mm) of a
+    cube of water in the beam. ``block_bytes`` bounds the memory of a block of samples; it never changes a value.
+    """
+
+    mode: Mode = "exact"
+    oversample: int | None = 1
+    running_thick: bool = False
+    running_polar: bool = False
+    running_omega: bool = False
+    interpolation: Interpolation = "nearest"
+    dmin: float = 0.0
+    water: float = 0.0
+    precision: Precision = "auto"
+    culling: float = 1e-10
+    backend: Literal["auto", "reference", "native"] = "auto"
+    block_bytes: int = 256 * 2**20
+
+    def __post_init__(self) -> None:
+        _choice("mode", self.mode, ("exact", "cached", "running"))
+        _choice("interpolation", self.interpolation, ("nearest", "tricubic"))
+        if self.oversample is not None:
+            _positive("oversample", self.oversample)
