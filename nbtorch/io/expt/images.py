@@ -1,0 +1,52 @@
+"""The frames that an experiment list names: a template with #### for the image number, or a list of names."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from nbtorch.config import ScanConfig
+from nbtorch.io.expt.node import Node
+from nbtorch.io.paths import existing
+
+#: An image range is data from a file: this many names are made at most.
+MAX_IMAGES = 1_000_000
+
+
+def read_images(node: Node, scan: ScanConfig | None) -> tuple[Path, ...]:
+    """The frames of an imageset, in order. A template needs the scan's image numbers.
+
+    Raises FileError for an imageset with neither template nor names, or a template without a scan.
+    """
+    if node.has("images"):
+        names = [item.value for item in node.list("images")]
+        if not all(isinstance(name, str) for name in names):
+            node["images"].fail("it should hold file names")
+    elif node.has("template"):
+        names = _expand(node["template"], scan)
+    else:
+        node.fail("it names no images: it has neither 'images' nor 'template'")
+    return tuple(_locate(name, node.file.parent) for name in names)
+
+
+def _expand(template: Node, scan: ScanConfig | None) -> list[str]:
+    if not isinstance(template.value, str):
+        template.fail("a template is text")
+    if scan is None:
+        template.fail("a template needs the image numbers of a scan, and the experiment has none")
+    if scan.n_frames > MAX_IMAGES:
+        template.fail(f"its scan claims {scan.n_frames} images")
+    hashes = re.search(r"#+(?!.*#)", template.value)
+    if hashes is None:
+        return [template.value]  # one file that holds every image
+    start, end = hashes.span()
+    width = end - start
+    numbers = range(scan.first_image, scan.first_image + scan.n_frames)
+    return [f"{template.value[:start]}{number:0{width}d}{template.value[end:]}" for number in numbers]
+
+
+def _locate(name: str, folder: Path) -> Path:
+    """The frame beside the .expt if it is there (files move together), else where the document says."""
+    beside = folder / Path(name).name
+    stated = folder / name  # an absolute name stays as it is
+    return existing(beside) or existing(stated) or stated

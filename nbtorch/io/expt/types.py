@@ -1,0 +1,64 @@
+"""What an experiment list holds, and what a fit may change in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nbtorch.config import BeamConfig, CrystalConfig, DetectorConfig, ScanConfig
+
+
+@dataclass(frozen=True)
+class ExperimentEntry:
+    """One experiment: its models, where they stand in the document (None: absent), and its frames.
+
+    ``images`` are the frames the document names: an existing file beside the .expt where there is one (also .gz and
+    .bz2), else the path as written. The crystal carries its goniometer.
+    """
+
+    beam: BeamConfig
+    detector: DetectorConfig
+    crystal: CrystalConfig | None
+    scan: ScanConfig | None
+    images: tuple[Path, ...]
+    identifier: str
+    beam_index: int
+    detector_index: int
+    crystal_index: int | None
+    goniometer_index: int | None
+    scan_index: int | None
+
+    @property
+    def is_still(self) -> bool:
+        """Whether the crystal stands still during each frame."""
+        return self.goniometer_index is None or self.scan is None or self.scan.oscillation == 0
+
+
+@dataclass(frozen=True)
+class ExperimentList:
+    """The experiments of one .expt file, and the file's JSON, which ``write_expt`` patches. Treat it as read-only."""
+
+    entries: tuple[ExperimentEntry, ...]
+    document: Mapping[str, Any]
+    path: Path
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, index: int) -> ExperimentEntry:
+        return self.entries[index]
+
+
+@dataclass(frozen=True)
+class ExptUpdates:
+    """New models by their index in the document; what is not named stays as it was.
+
+    Of a detector the panel frames are written (lab frame, mm), of a beam its direction, wavelength and polarization, of a
+    crystal its cell, orientation and scan points.
+    """
+
+    detectors: Mapping[int, DetectorConfig] = field(default_factory=dict)
+    beams: Mapping[int, BeamConfig] = field(default_factory=dict)
+    crystals: Mapping[int, CrystalConfig] = field(default_factory=dict)

@@ -1,0 +1,65 @@
+"""Finding and opening input files: suffixes tried, compression undone, sizes bounded, errors that name the file."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import zlib
+from pathlib import Path
+from typing import IO, cast
+
+from nbtorch.errors import FileError
+
+COMPRESSIONS = {".gz": gzip.open, ".bz2": bz2.open}
+#: Largest decompressed file that is read: a small file may claim, or unpack to, any size.
+MAX_BYTES = 2 * 2**30
+
+
+def existing(path: str | Path) -> Path | None:
+    """``path``, or ``path`` with .gz or .bz2 appended: the first that is a file, else None."""
+    path = Path(path)
+    candidates = [path, *(path.with_name(path.name + suffix) for suffix in COMPRESSIONS)]
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
+
+
+def find_file(path: str | Path) -> Path:
+    """The file that ``path`` names, also tried with .gz and .bz2 appended. Raises FileError naming all that was tried."""
+    path = Path(path)
+    found = existing(path)
+    if found is not None:
+        return found
+    if path.is_dir():
+        raise FileError(str(path), "it is a folder, not a file", "Name a file in it")
+    tried = ", ".join(path.name + suffix for suffix in ("", *COMPRESSIONS))
+    raise FileError(str(path), f"there is no such file (tried {tried} in {path.parent})", "Check the path")
+
+
+def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
+    """The decompressed content of ``path``.
+
+    Raises FileError when the file cannot be opened, its compression is damaged or cut short, or more than ``limit``
+    bytes come out.
+    """
+    opener = COMPRESSIONS.get(path.suffix.lower())
+    try:
+        with cast("IO[bytes]", opener(path, "rb") if opener else path.open("rb")) as stream:
+            content = stream.read(limit + 1)
+    except EOFError as error:
+        raise FileError(
+            str(path), "the compressed stream ends before its end marker: it is cut short", "Copy it again"
+        ) from error
+    except (OSError, zlib.error) as error:
+        raise FileError(str(path), f"it cannot be read ({error})", "Check the file and its permissions") from error
+    if len(content) > limit:
+        raise FileError(str(path), f"it unpacks to more than {limit / 2**30:.3g} GiB", "Check that it is the right file")
+    return content
+
+
+def read_text(path: Path, limit: int = MAX_BYTES) -> str:
+    """``read_bytes`` as UTF-8 text. Raises FileError, naming the byte, where it is not text."""
+    try:
+        return read_bytes(path, limit).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise FileError(
+            str(path), f"byte {error.start} is not text: this is a binary file", "Check which format the file has"
+        ) from error
