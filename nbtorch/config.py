@@ -64,6 +64,7 @@ class PanelConfig:
     gain: float = 1.0
     pedestal: float = 0.0
     mask: tuple[tuple[int, int, int, int], ...] = ()
+    raw_image_offset: tuple[int, int] = (0, 0)  # pixels (fast, slow): where the panel starts in an image it shares
 
     def __post_init__(self) -> None:
         _direction(f"fast_axis of panel {self.name}", self.fast_axis)
