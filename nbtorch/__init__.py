@@ -1,0 +1,3 @@
+"""nanoBragg as a differentiable PyTorch model."""
+
+__version__ = "0.1.0"
