@@ -161,17 +161,13 @@ def ray_terms(panels: PanelFrames, beam: BeamFrame, samples: Samples, settings: 
         capture=absorption.capture(
             diffracted, frame[:, 2], samples.depth, samples.layer, panels.absorption[samples.panel]
         ),
-        polarization=polarization.polarization(
-            diffracted, beam.incident, beam.polarization_axis, beam.kahn_factor
-        )
+        polarization=polarization.polarization(diffracted, beam.incident, beam.polarization_axis, beam.kahn_factor)
         if settings.polarized
         else torch.ones_like(diffracted[:, :1]).expand(-1, len(beam.incident)),
     )
 
 
-def pixel_rays(
-    panels: PanelFrames, beam: BeamFrame, samples: Samples, settings: RaySettings
-) -> tuple[Tensor, Tensor]:
+def pixel_rays(panels: PanelFrames, beam: BeamFrame, samples: Samples, settings: RaySettings) -> tuple[Tensor, Tensor]:
     """(diffracted [P, 3] unit, weight [P, S] = capture·polarization·solid angle) of ``samples``.
 
     Fuses position, solid angle, absorption and polarization; arguments as in :func:`ray_terms`.

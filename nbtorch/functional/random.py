@@ -1,0 +1,105 @@
+"""nanoBragg's random numbers, bit by bit, and ours: mosaic domains, random misset, photon noise.
+
+The generator is Park and Miller's minimal standard (Comm. ACM 31, 1192, 1988) with the shuffle of Bays and Durham.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_MULTIPLIER, _MODULUS = 16807, 2**31 - 1
+_TABLE, _WARM_UP = 32, 8
+_TO_UNIT = np.float32(1.0 / _MODULUS)
+_LARGEST = np.float32(1.0 - 1.2e-7)
+
+
+def deviates(seed: int) -> Iterator[float]:
+    """Uniform deviates in (0, 1), float32-valued, that nanoBragg draws from ``seed``; its sign does not matter."""
+    state = max(abs(seed), 1)
+    table = [0] * _TABLE
+    for j in range(_TABLE + _WARM_UP - 1, -1, -1):
+        state = _MULTIPLIER * state % _MODULUS  # Schrage's split gives the same integer in 32 bits
+        if j < _TABLE:
+            table[j] = state
+    shuffled = table[0]
+    while True:
+        state = _MULTIPLIER * state % _MODULUS
+        slot = shuffled // (1 + (_MODULUS - 1) // _TABLE)
+        shuffled, table[slot] = table[slot], state
+        yield float(min(np.float32(shuffled) * _TO_UNIT, _LARGEST))
+
+
+def _rotation(draw: Iterator[float], spread: float) -> tuple[np.ndarray, float]:
+    """Axis [3] and angle (radians) of one random rotation within ``spread`` (radians)."""
+    r1, r2, r3 = (2.0 * next(draw) - 1.0 for _ in range(3))
+    across = math.sqrt(1.0 - r2 * r2)
+    axis = np.array([across * math.sin(math.pi * r1), across * math.cos(math.pi * r1), r2])
+    # nanoBragg computes the cube root and its product with the spread in float32
+    root = np.float32(math.pow(1.0 - r3 * r3, 1.0 / 3.0))
+    return axis, float(np.float32(spread) * root) if spread != 1.0 else float(root)
+
+
+def nanobragg_mosaic_vectors(seed: int, domains: int) -> np.ndarray:
+    """Unit-spread rotation vectors [domains, 3] of nanoBragg's set; the first domain is the identity."""
+    draw = deviates(seed)
+    vectors = [axis * angle for axis, angle in (_rotation(draw, 1.0) for _ in range(domains))]
+    vectors[0] = np.zeros(3)
+    return np.array(vectors)
+
+
+def random_rotation(seed: int) -> np.ndarray:
+    """The rotation matrix [3, 3] of nanoBragg's random misset: a mosaic rotation with a spread of 90 radians."""
+    axis, angle = _rotation(deviates(seed), 90.0)
+    x, y, z = axis
+    k = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    return np.asarray(np.eye(3) + math.sin(angle) * k + (1 - math.cos(angle)) * k @ k)
+
+
+def misset_angles(rotation: np.ndarray) -> tuple[float, float, float]:
+    """Angles (degrees) about lab x, then y, then z, that make up ``rotation`` [3, 3]."""
+    y = math.asin(max(-1.0, min(1.0, -rotation[2, 0])))
+    x = math.atan2(rotation[2, 1], rotation[2, 2])
+    z = math.atan2(rotation[1, 0], rotation[0, 0])
+    return math.degrees(x), math.degrees(y), math.degrees(z)
+
+
+def antithetic_mosaic_vectors(domains: int) -> np.ndarray:
+    """Unit-spread rotation vectors [domains, 3] in pairs ±v (and zero, for an odd count): their mean is zero.
+
+    Directions spiral evenly over the sphere and lengths are quantiles of a normal distribution in three dimensions;
+    from six domains on the set is whitened, so that the rms rotation about every axis is exactly the spread. With
+    fewer, the rms rotation is √3 spreads, along the directions there are.
+    """
+    pairs = domains // 2
+    if pairs == 0:
+        return np.zeros((domains, 3))
+    index = np.arange(pairs) + 0.5
+    height, turn = 1 - index / pairs, index * math.pi * (3 - math.sqrt(5))
+    across = np.sqrt(1 - height**2)
+    directions = np.stack([across * np.cos(turn), across * np.sin(turn), height], axis=1)
+    # lengths in an order unrelated to the direction: the golden ratio visits the quantiles evenly
+    lengths = _chi3_quantiles((index * 0.6180339887498949) % 1.0)
+    half = directions * lengths[:, None]
+    vectors = np.concatenate([half, -half] + ([np.zeros((1, 3))] if domains % 2 else []))
+    if pairs < 3:
+        return np.asarray(vectors * math.sqrt(3 / (vectors**2).sum(1).mean()))
+    moment = vectors.T @ vectors / domains
+    return np.asarray(vectors @ np.linalg.inv(np.linalg.cholesky(moment)).T)
+
+
+def _chi3_quantiles(probability: np.ndarray) -> np.ndarray:
+    """Radii below which a 3-D normal deviate falls with ``probability``; by table, 1e-4 is plenty before whitening."""
+    radius = np.linspace(0, 6, 6001)
+    density = radius**2 * np.exp(-0.5 * radius**2)
+    cumulative = np.cumsum(density)
+    return np.interp(probability, cumulative / cumulative[-1], radius)
+
+
+def photon_noise(mean: Tensor, generator: torch.Generator) -> Tensor:
+    """Counts [...] of a Poisson process of ``mean`` [...] photons, reproducible from ``generator``."""
+    return torch.poisson(mean.clamp(min=0), generator=generator)

@@ -1,0 +1,111 @@
+"""The crystal: cell, orientation, mosaic spread, size and spindle, as parameters."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nbtorch.config import CrystalConfig, Exposure, MosaicConfig
+from nbtorch.functional import cell as cells
+from nbtorch.functional import lattice, random, rotation
+from nbtorch.units import DEGREES
+
+MOSAIC_SETS = {
+    "antithetic": lambda mosaic: random.antithetic_mosaic_vectors(mosaic.domains),
+    "nanobragg": lambda mosaic: random.nanobragg_mosaic_vectors(mosaic.seed, mosaic.domains),
+}
+
+
+def mosaic_vectors(mosaic: MosaicConfig) -> np.ndarray:
+    """Unit-spread rotation vectors [domains, 3] of the set that ``mosaic`` names."""
+    return np.asarray(MOSAIC_SETS[mosaic.kind](mosaic))
+
+
+class Crystal(nn.Module):
+    """A crystal at goniometer zero, and where its vectors point during an exposure.
+
+    Parameters: ``cell`` [6] (Å, degrees), ``rotation`` [3] (degrees; a rotation vector in the lab frame about the
+    start orientation, so zero is where ``config`` put it), ``misset`` [3] (degrees, about lab x, y, z),
+    ``mosaic_spread`` [] (degrees; rms rotation about each axis, for the antithetic set), ``n_cells`` [3],
+    ``spindle_axis`` [3].
+    """
+
+    orientation: Tensor
+    mosaic: Tensor
+    fixed_rotation: Tensor
+    setting_rotation: Tensor
+
+    def __init__(
+        self, config: CrystalConfig, *, dtype: torch.dtype = torch.float64, device: torch.device | str | None = None
+    ) -> None:
+        super().__init__()
+        self.config = config
+
+        def tensor(value: object) -> Tensor:
+            return torch.as_tensor(np.asarray(value, dtype=float), dtype=dtype, device=device)
+
+        self.cell = nn.Parameter(tensor(config.cell))
+        self.rotation = nn.Parameter(tensor((0.0, 0.0, 0.0)))
+        self.misset = nn.Parameter(tensor(config.misset))
+        self.mosaic_spread = nn.Parameter(tensor(config.mosaic.spread))
+        self.n_cells = nn.Parameter(tensor(config.n_cells))
+        self.spindle_axis = nn.Parameter(tensor(config.goniometer.axis))
+        self.register_buffer("orientation", tensor(config.orientation))
+        self.register_buffer("mosaic", tensor(mosaic_vectors(config.mosaic)))
+        self.register_buffer("fixed_rotation", tensor(config.goniometer.fixed_rotation))
+        self.register_buffer("setting_rotation", tensor(config.goniometer.setting_rotation))
+
+    def vectors(self) -> tuple[Tensor, Tensor]:
+        """Rows a, b, c (Å) and a*, b*, c* (Å⁻¹), [3, 3] each, in the lab at goniometer zero."""
+        lengths, angles = self.cell[:3], self.cell[3:] * DEGREES
+        direct, reciprocal = cells.CONSTRUCTIONS[self.config.construction](torch.cat([lengths, angles]))
+        turn = self.lab_rotation().transpose(-1, -2)  # of row vectors
+        return direct @ turn, reciprocal @ turn
+
+    def lab_rotation(self) -> Tensor:
+        """misset · exp(rotation) · U [3, 3], for column vectors of the standard setting."""
+        about_start = rotation.rotation_matrix(self.rotation * DEGREES)
+        return rotation.misset_matrix(self.misset * DEGREES) @ about_start @ self.orientation
+
+    def spindle_rotations(self, exposure: Exposure) -> Tensor:
+        """Setting · spindle · fixed rotations [J, 3, 3] of the steps of ``exposure``."""
+        angles = spindle_angles(exposure, self.cell) * DEGREES
+        spin = rotation.axis_rotation(rotation.unit(self.spindle_axis), angles)
+        return self.setting_rotation @ spin @ self.fixed_rotation
+
+    def mosaic_rotations(self) -> Tensor:
+        """Rotations [M, 3, 3] of the mosaic domains."""
+        return rotation.rotation_matrix(self.mosaic_spread * DEGREES * self.mosaic)
+
+    def basis(self, exposure: Exposure) -> Tensor:
+        """Rows a, b, c [J·M, 3, 3] (Å) of every spindle step (outer) and mosaic domain (inner).
+
+        The antithetic set acts in the crystal frame, R·U_m·v; nanoBragg's after the spindle, U_m·R·v.
+        """
+        direct, _ = self.vectors()
+        spindle, mosaic = self.spindle_rotations(exposure)[:, None], self.mosaic_rotations()
+        turned = mosaic @ spindle if self.config.mosaic.kind == "nanobragg" else spindle @ mosaic
+        return (direct @ turned.transpose(-1, -2)).flatten(0, 1)
+
+    def metric(self) -> Tensor:
+        """The metric [3, 3] that the radial shapes see; see :func:`nbtorch.functional.lattice.shape_metric`."""
+        _, reciprocal = self.vectors()
+        return lattice.shape_metric(self.config.shape, self.n_cells, reciprocal, self.config.fudge)
+
+    def extra_repr(self) -> str:
+        a, b, c, alpha, beta, gamma = self.cell.tolist()
+        return f"cell={a:g} {b:g} {c:g} {alpha:g} {beta:g} {gamma:g}, shape={self.config.shape}"
+
+
+def spindle_angles(exposure: Exposure, like: Tensor) -> Tensor:
+    """Spindle angles [J] (degrees) of ``exposure``, with the dtype and device of ``like``.
+
+    nanoBragg: a step at exactly 0 reuses the last step's vectors; ``reuse_stale_at_zero`` reproduces that.
+    """
+    step = exposure.oscillation / exposure.steps
+    first = exposure.phi_start + (step / 2 if exposure.sampling == "midpoint" else 0.0)
+    angles = first + step * torch.arange(exposure.steps, dtype=like.dtype, device=like.device)
+    if exposure.reuse_stale_at_zero:
+        angles = torch.where(angles == 0, angles[-1], angles)
+    return angles

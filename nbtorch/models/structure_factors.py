@@ -1,0 +1,73 @@
+"""Structure factors: a dense table of refinable amplitudes."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nbtorch.errors import DataError
+from nbtorch.functional.structure_factor import StructureFactorTable
+
+MAX_TABLE = 10**8  # entries: 800 MB; a table that large means a wild index, not a crystal
+
+
+class StructureFactors(nn.Module):
+    """F(hkl) on a dense grid, tied to a list of unique amplitudes.
+
+    Parameters: ``amplitudes`` [U] (electrons, or any unit), ``default_F`` is fixed. ``group`` says which amplitude
+    each of the n reflections ``hkl`` [n, 3] takes (Friedel and symmetry mates share one); without it each has its own.
+    Without reflections every F is default_F. Raises DataError for an index range beyond 1e8 grid points.
+    """
+
+    position: Tensor
+    slot: Tensor
+
+    def __init__(
+        self,
+        hkl: np.ndarray | None = None,
+        amplitudes: np.ndarray | None = None,
+        *,
+        group: np.ndarray | None = None,
+        default_F: float = 0.0,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__()
+        self.default_F = float(default_F)
+        self.first: tuple[int, int, int] = (0, 0, 0)
+        self.shape: tuple[int, int, int] | None = None
+        index = np.zeros((0, 3), dtype=int) if hkl is None else np.asarray(hkl, dtype=int)
+        values = np.zeros(0) if amplitudes is None else np.asarray(amplitudes, dtype=float)
+        slot = np.arange(len(index)) if group is None else np.asarray(group, dtype=int)
+        if len(index):
+            self._set_grid(index)
+            unique = np.zeros(slot.max() + 1)
+            unique[slot] = values
+            values = unique
+        self.amplitudes = nn.Parameter(torch.as_tensor(values, dtype=dtype, device=device))
+        shape = self.shape or (1, 1, 1)
+        flat = np.ravel_multi_index(tuple((index - np.array(self.first)).T), shape)
+        self.register_buffer("position", torch.as_tensor(flat, device=device))
+        self.register_buffer("slot", torch.as_tensor(slot, device=device))
+
+    def _set_grid(self, index: np.ndarray) -> None:
+        low, high = index.min(0), index.max(0)
+        shape = high - low + 1
+        if shape.astype(float).prod() > MAX_TABLE:
+            raise DataError(
+                f"reflections from {low.tolist()} to {high.tolist()}",
+                f"a dense table over them has more than {MAX_TABLE:.0e} entries",
+                "Look for a reflection with a wild index, or cut the resolution",
+            )
+        self.first = (int(low[0]), int(low[1]), int(low[2]))
+        self.shape = (int(shape[0]), int(shape[1]), int(shape[2]))
+
+    def table(self) -> StructureFactorTable | None:
+        """The dense table, prefilled with default_F; None without reflections."""
+        if self.shape is None:
+            return None
+        like = self.amplitudes
+        dense = torch.full((int(np.prod(self.shape)),), self.default_F, dtype=like.dtype, device=like.device)
+        dense = dense.index_put((self.position,), like[self.slot])
+        return StructureFactorTable(dense.reshape(self.shape), self.first)

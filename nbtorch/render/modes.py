@@ -1,0 +1,169 @@
+"""How capture, polarization and solid angle enter the sum of a pixel: "exact", "cached" and "running".
+
+The physics of a sample is the kernels'; a mode only says how samples are put together (docs/physics.md §1.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from nbtorch import kernels
+from nbtorch.config import LatticeSettings, RenderSettings
+from nbtorch.functional.structure_factor import StructureFactorTable
+from nbtorch.kernels import reference
+from nbtorch.kernels.reference import BeamFrame, PanelFrames, RaySettings, RayTerms, Samples
+
+
+class Scene(NamedTuple):
+    """Everything about the experiment that is the same for every pixel, derived once a forward."""
+
+    panels: PanelFrames
+    beam: BeamFrame
+    wavelength: Tensor  # [S] Å
+    source_weight: Tensor  # [S] mean 1
+    basis: Tensor  # [K, 3, 3]
+    n_cells: Tensor  # [3]
+    metric: Tensor  # [3, 3]
+    table: StructureFactorTable | None
+    orientation_weight: Tensor  # [K]
+    background: Tensor  # [] I_bg
+    fluence: Tensor  # []
+    steps: int
+    rays: RaySettings
+    lattice: LatticeSettings
+    layers: int
+    oversample: int
+
+    @property
+    def per_pixel(self) -> int:
+        """Samples of one pixel."""
+        return self.layers * self.oversample**2
+
+    def sources_of(self, diffracted: Tensor) -> Tensor:
+        """Lattice sums [P, S] of ``diffracted`` [P, 3]."""
+        return kernels.lattice_sum(
+            diffracted,
+            self.beam.incident,
+            self.wavelength,
+            self.basis,
+            self.n_cells,
+            self.metric,
+            self.table,
+            self.orientation_weight,
+            self.lattice,
+        )
+
+
+def exact(scene: Scene, samples: Samples, settings: RenderSettings) -> Tensor:
+    """Each term weighted by its own capture·polarization·solid angle [pixels]: the physics."""
+    diffracted, weight = kernels.pixel_rays(
+        scene.panels, scene.beam, samples, scene.rays, backend=scene.lattice.backend
+    )
+    weight = weight * scene.source_weight
+    # the background is one more term, at the mean weight over sub-pixels and sources of the whole sensor
+    mean_weight = weight.reshape(-1, scene.per_pixel * weight.shape[1]).mean(-1) * scene.layers
+    terms = (weight * scene.sources_of(diffracted)).sum(-1)
+    return terms.reshape(-1, scene.per_pixel).sum(-1) + scene.background * mean_weight
+
+
+def cached(scene: Scene, samples: Samples, settings: RenderSettings) -> Tensor:
+    """The plain sum times one capture, polarization and solid angle a pixel [pixels]: nanoBragg's default."""
+    if scene.per_pixel == 1 and scene.lattice.dmin == 0:
+        diffracted, weight = kernels.pixel_rays(
+            scene.panels, scene.beam, samples, scene.rays, backend=scene.lattice.backend
+        )
+        intensity = (scene.sources_of(diffracted) * scene.source_weight).sum(-1)
+        return (intensity + scene.background) * weight[:, 0]
+    rays = reference.ray_terms(scene.panels, scene.beam, samples, scene.rays)
+    terms = (scene.sources_of(rays.diffracted) * scene.source_weight).sum(-1)
+    intensity = terms.reshape(-1, scene.per_pixel).sum(-1) + scene.background
+    return intensity * torch.stack(cached_factors(scene, rays)).prod(0)
+
+
+def cached_factors(scene: Scene, rays: RayTerms) -> tuple[Tensor, Tensor, Tensor]:
+    """capture, polarization and solid angle [pixels] as nanoBragg keeps them.
+
+    Polarization and solid angle are the first sample's that dmin does not cull; capture is reset at every layer, so
+    the last layer's value at its first sub-pixel survives.
+    """
+    pixels = torch.arange(len(rays.airpath) // scene.per_pixel, device=rays.airpath.device)
+    scattering = reference.scattering_vector(rays.diffracted, scene.beam.incident, scene.wavelength)
+    kept = reference.within_resolution(scattering, scene.lattice.dmin)
+    count = kept.shape[1]
+    first = kept.reshape(len(pixels), -1).to(torch.uint8).argmax(-1)
+    sample = pixels * scene.per_pixel + first // count
+    last_layer = pixels * scene.per_pixel + (scene.layers - 1) * scene.oversample**2
+    return rays.capture[last_layer], rays.polarization[sample, first % count], rays.solid_angle[sample]
+
+
+def running_intensity(scene: Scene, rays: RayTerms, settings: RenderSettings) -> Tensor:
+    """I(p) [pixels] where every addition is followed by a product: I ← (I + term)·c, culled samples left out.
+
+    With c fixed over the K orientations of a sample and source, K steps are I·c^K + Σ_k term_k·c^(K−k).
+    """
+    count = len(rays.airpath) // scene.per_pixel
+    intensity = scene.background.expand(count)
+    orientations = len(scene.basis)
+    power = torch.arange(orientations, 0, -1, dtype=intensity.dtype, device=intensity.device)
+    pixels = torch.arange(count, device=intensity.device) * scene.per_pixel
+    for sample in range(scene.per_pixel):
+        here = RayTerms(*(value[pixels + sample] for value in rays))
+        terms = reference.lattice_terms(
+            here.diffracted,
+            scene.beam.incident,
+            scene.wavelength,
+            scene.basis,
+            scene.n_cells,
+            scene.metric,
+            scene.table,
+            scene.lattice,
+        )
+        addition = reference.lattice_intensities(terms) * scene.orientation_weight
+        for source in range(len(scene.wavelength)):
+            factor = _running_factor(here, source, settings)
+            summed = (addition[:, source] * factor[:, None] ** power).sum(-1) * scene.source_weight[source]
+            moved = intensity * factor**orientations + summed
+            intensity = torch.where(terms.kept[:, source], moved, intensity)
+    return intensity
+
+
+def _running_factor(rays: RayTerms, source: int, settings: RenderSettings) -> Tensor:
+    """The factor [P] that multiplies the running sum after an addition."""
+    factor = torch.ones_like(rays.airpath)
+    if settings.running_thick:
+        factor = factor * rays.capture
+    if settings.running_polar:
+        factor = factor * rays.polarization[:, source]
+    return factor * rays.solid_angle if settings.running_omega else factor
+
+
+def running(scene: Scene, samples: Samples, settings: RenderSettings) -> Tensor:
+    """The running sum times the factors that were not in it [pixels]: nanoBragg's -oversample_thick, _polar, _omega."""
+    rays = reference.ray_terms(scene.panels, scene.beam, samples, scene.rays)
+    capture, polarization, solid_angle = final_factors(scene, rays, settings)
+    return running_intensity(scene, rays, settings) * capture * polarization * solid_angle
+
+
+def final_factors(scene: Scene, rays: RayTerms, settings: RenderSettings) -> tuple[Tensor, Tensor, Tensor]:
+    """capture, polarization, solid angle [pixels] that multiply the sum at the end; 1 where the sum has them already."""
+    factors = cached_factors(scene, rays)
+    inside = (settings.running_thick, settings.running_polar, settings.running_omega)
+    if settings.mode != "running":
+        return factors
+    capture, polarization, solid_angle = (
+        torch.ones_like(factor) if done else factor for factor, done in zip(factors, inside, strict=True)
+    )
+    return capture, polarization, solid_angle
+
+
+MODES: dict[str, Callable[[Scene, Samples, RenderSettings], Tensor]] = {
+    "exact": exact,
+    "cached": cached,
+    "running": running,
+}
+
+__all__ = ["MODES", "Scene", "cached_factors", "final_factors", "running_intensity"]

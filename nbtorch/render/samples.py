@@ -1,0 +1,69 @@
+"""Which points of a pixel are sampled, and every intermediate of those samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nbtorch.config import DetectorConfig
+from nbtorch.kernels.reference import LatticeTerms, RayTerms, Samples
+from nbtorch.models.detector import Detector
+from nbtorch.render.pixels import PixelSelection
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Every intermediate of one pixel: what the image was summed from, in the order it was summed.
+
+    Samples run over layer (outermost), slow sub-pixel, fast sub-pixel. N samples, S sources, K orientations.
+    """
+
+    frame: Tensor  # [4, 3] fast, slow, normal (unit), origin (mm) of the pixel's panel
+    rays: RayTerms  # of the N samples
+    lattice: LatticeTerms  # [N, S, K, ...]
+    incident: Tensor  # [S, 3] unit
+    wavelength: Tensor  # [S] Å
+    basis: Tensor  # [K, 3, 3] Å, after spindle and mosaic
+    reciprocal: Tensor  # [3, 3] Å⁻¹, before spindle and mosaic
+    n_cells: Tensor  # [3]
+    intensity: Tensor  # [] I(p), before scaling ("exact": already weighted)
+    capture: Tensor  # [] cached factors, as they multiply the sum at the end
+    polarization: Tensor  # []
+    solid_angle: Tensor  # []
+    fluence: Tensor  # [] photons/m²
+    steps: int
+    photons: Tensor  # [] the pixel of the image
+
+
+def layer_step(detector: DetectorConfig, thickness: Tensor) -> Tensor:
+    """The thickness [N] (mm) of one sensor layer; ``layer_step`` of the config where the user states it."""
+    if detector.layer_step is not None:
+        return torch.full_like(thickness, detector.layer_step)
+    return thickness / detector.layers
+
+
+def sample_points(pixels: PixelSelection, detector: Detector, oversample: int) -> Samples:
+    """The samples of ``pixels``, [P·layers·oversample²]: layer, slow sub-pixel, fast sub-pixel, the last innermost.
+
+    Sub-pixel (i, j) lies at (S + (i + ½)/n, F + (j + ½)/n). docs/physics.md §2.1.
+    """
+    like, layers = detector.origin, detector.config.layers
+    sub = (torch.arange(oversample, dtype=like.dtype, device=like.device) + 0.5) / oversample
+    count = len(pixels)
+    shape = (count, layers, oversample, oversample)
+    panel = pixels.panel
+    step = layer_step(detector.config, detector.thickness)[panel]
+    index = torch.arange(layers, dtype=like.dtype, device=like.device)
+
+    def spread(value: Tensor) -> Tensor:
+        return value.expand(shape).reshape(-1)
+
+    return Samples(
+        panel=spread(panel[:, None, None, None]),
+        fast=spread((pixels.fast[:, None] + sub)[:, None, None, :]),
+        slow=spread((pixels.slow[:, None] + sub)[:, None, :, None]),
+        depth=spread((step[:, None] * index)[:, :, None, None]),
+        layer=spread(step[:, None, None, None]),
+    )
