@@ -22,6 +22,6 @@ def divergent_directions(axis: Tensor, polarization_axis: Tensor, angles: Tensor
 
 
 def sources(directions: Tensor, wavelengths: Tensor) -> tuple[Tensor, Tensor]:
-    """incident [D·W, 3] and wavelength [D·W] of every direction [D, 3] at every wavelength [W], wavelength innermost."""
+    """incident [D·W, 3] and wavelength [D·W]: every direction [D, 3] at every wavelength [W], wavelength innermost."""
     count = len(wavelengths)
     return directions.repeat_interleave(count, dim=0), wavelengths.repeat(len(directions))

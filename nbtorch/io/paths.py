@@ -51,7 +51,9 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
     except (OSError, zlib.error) as error:
         raise FileError(str(path), f"it cannot be read ({error})", "Check the file and its permissions") from error
     if len(content) > limit:
-        raise FileError(str(path), f"it unpacks to more than {limit / 2**30:.3g} GiB", "Check that it is the right file")
+        raise FileError(
+            str(path), f"it unpacks to more than {limit / 2**30:.3g} GiB", "Check that it is the right file"
+        )
     return content
 
 

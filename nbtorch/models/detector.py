@@ -16,7 +16,7 @@ from nbtorch.units import DEGREES
 
 
 def start_frame(panel: PanelConfig) -> np.ndarray:
-    """Rows fast, slow, normal (unit), origin (mm) [4, 3] of ``panel`` as configured; the normal leads away from the sample."""
+    """Rows fast, slow, normal (unit), origin (mm) [4, 3] of ``panel``; a derived normal leads away from the sample."""
     fast, slow = (np.array(v) / np.linalg.norm(v) for v in (panel.fast_axis, panel.slow_axis))
     origin = np.array(panel.origin)
     if panel.normal is not None:

@@ -87,17 +87,24 @@ def cached(scene: Scene, samples: Samples, settings: RenderSettings) -> Tensor:
 def cached_factors(scene: Scene, rays: RayTerms) -> tuple[Tensor, Tensor, Tensor]:
     """capture, polarization and solid angle [pixels] as nanoBragg keeps them.
 
-    Polarization and solid angle are the first sample's that dmin does not cull; capture is reset at every layer, so
-    the last layer's value at its first sub-pixel survives.
+    The solid angle is the very first sample's; the polarization the first that dmin does not cull, and 0 where it
+    culls all; capture is reset at every layer, so the last layer's value at its first sub-pixel survives.
     """
-    pixels = torch.arange(len(rays.airpath) // scene.per_pixel, device=rays.airpath.device)
+    first = torch.arange(len(rays.airpath) // scene.per_pixel, device=rays.airpath.device) * scene.per_pixel
+    last_layer = first + (scene.layers - 1) * scene.oversample**2
+    return rays.capture[last_layer], _first_polarization(scene, rays, first), rays.solid_angle[first]
+
+
+def _first_polarization(scene: Scene, rays: RayTerms, first: Tensor) -> Tensor:
+    """Polarization [pixels] of the first sample and source that dmin keeps; ``first`` [pixels] is each one's sample 0."""
+    if not scene.rays.polarized or scene.lattice.dmin == 0:
+        return rays.polarization[first, 0]
     scattering = reference.scattering_vector(rays.diffracted, scene.beam.incident, scene.wavelength)
     kept = reference.within_resolution(scattering, scene.lattice.dmin)
-    count = kept.shape[1]
-    first = kept.reshape(len(pixels), -1).to(torch.uint8).argmax(-1)
-    sample = pixels * scene.per_pixel + first // count
-    last_layer = pixels * scene.per_pixel + (scene.layers - 1) * scene.oversample**2
-    return rays.capture[last_layer], rays.polarization[sample, first % count], rays.solid_angle[sample]
+    sources = kept.shape[1]
+    chosen = kept.reshape(len(first), -1).to(torch.uint8).argmax(-1)
+    value = rays.polarization[first + chosen // sources, chosen % sources]
+    return torch.where(kept.reshape(len(first), -1).any(-1), value, 0)
 
 
 def running_intensity(scene: Scene, rays: RayTerms, settings: RenderSettings) -> Tensor:
@@ -149,7 +156,7 @@ def running(scene: Scene, samples: Samples, settings: RenderSettings) -> Tensor:
 
 
 def final_factors(scene: Scene, rays: RayTerms, settings: RenderSettings) -> tuple[Tensor, Tensor, Tensor]:
-    """capture, polarization, solid angle [pixels] that multiply the sum at the end; 1 where the sum has them already."""
+    """capture, polarization, solid angle [pixels] that multiply the sum at the end; 1 where the sum has them."""
     factors = cached_factors(scene, rays)
     inside = (settings.running_thick, settings.running_polar, settings.running_omega)
     if settings.mode != "running":

@@ -21,7 +21,9 @@ def read_beam(node: Node) -> BeamConfig:
     if not np.linalg.norm(direction) > 0:
         node["direction"].fail("a direction needs a length")
     travel = 0.0 - direction / np.linalg.norm(direction)  # 0 - x: no negative zeros
-    normal = np.array(node["polarization_normal"].vec3()) if node.has("polarization_normal") else np.array([0.0, 1.0, 0.0])
+    normal = (
+        np.array(node["polarization_normal"].vec3()) if node.has("polarization_normal") else np.array([0.0, 1.0, 0.0])
+    )
     electric = np.cross(normal, travel)
     if np.linalg.norm(electric) < 1e-6 * np.linalg.norm(normal) or not np.any(normal):
         node["polarization_normal"].fail("the normal of the polarization plane has no length or lies along the beam")

@@ -83,7 +83,9 @@ def real_space_rows(crystal: CrystalConfig) -> NDArray[np.float64]:
     """
     if crystal.construction != "exact":
         raise GeometryError(
-            f"a crystal with construction {crystal.construction!r}", "an .expt holds exact cells", "Use construction 'exact'"
+            f"a crystal with construction {crystal.construction!r}",
+            "an .expt holds exact cells",
+            "Use construction 'exact'",
         )
     turn = np.array(crystal.orientation)
     for axis, angle in zip(np.eye(3), crystal.misset, strict=True):

@@ -49,7 +49,9 @@ def _multi_axis(node: Node) -> GoniometerConfig:
         node["scan_axis"].fail(f"there are {len(axes)} axes, so it cannot be {scan_axis}")
     turns = [rotation(axis, angle) for axis, angle in zip(axes, angles, strict=True)]
     return GoniometerConfig(
-        axis=axes[scan_axis], fixed_rotation=_product(turns[:scan_axis]), setting_rotation=_product(turns[scan_axis + 1 :])
+        axis=axes[scan_axis],
+        fixed_rotation=_product(turns[:scan_axis]),
+        setting_rotation=_product(turns[scan_axis + 1 :]),
     )
 
 

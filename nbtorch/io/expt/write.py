@@ -21,9 +21,7 @@ Model = dict[str, Any]
 Config = TypeVar("Config")
 
 
-def write_expt(
-    path: str | Path, experiments: ExperimentList, updates: ExptUpdates, *, overwrite: bool = False
-) -> Path:
+def write_expt(path: str | Path, experiments: ExperimentList, updates: ExptUpdates, *, overwrite: bool = False) -> Path:
     """Write ``experiments`` with ``updates`` applied, and return the path.
 
     Panel frames go back into their parent's frame; the groups of the hierarchy stay where they were. Raises DataError
