@@ -1,0 +1,77 @@
+"""Which pixels were measured: trusted range, masked rectangles, NaN, and a user's mask image."""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbtorch.config import DetectorConfig, PanelConfig
+from nbtorch.errors import FileError
+from nbtorch.io.frames import Frame, check_size, read_frame
+from nbtorch.io.paths import MAX_BYTES, find_file, read_bytes
+
+Bool = NDArray[np.bool_]
+
+
+def valid_pixels(panel: PanelConfig, counts: NDArray[np.generic], user_mask: Bool | None = None) -> Bool:
+    """True [slow, fast] where a pixel was measured: in the trusted range, in no masked rectangle, finite, not masked.
+
+    The trusted range includes its ends, but a counting detector (its range starts at −1 or 0) marks dead pixels and gaps
+    by −1 and −2, so that negative counts are valid only where the range reaches below −2 (an integrating detector's
+    ADU). Without a stated range negative integers, and the largest unsigned one, are marks too. Raises DataError where
+    ``counts`` or ``user_mask`` have another size than ``panel``.
+    """
+    check_size(counts, panel, f"counts of panel {panel.name!r}")
+    low, high = _limits(panel, counts.dtype)
+    valid = np.isfinite(counts) & (counts >= low) & (counts <= high)
+    for fast0, slow0, fast1, slow1 in panel.mask:
+        valid[max(slow0, 0) : max(slow1, 0), max(fast0, 0) : max(fast1, 0)] = False
+    if user_mask is not None:
+        check_size(user_mask, panel, f"the mask of panel {panel.name!r}")
+        valid &= np.asarray(user_mask, dtype=bool)
+    return np.asarray(valid, dtype=np.bool_)
+
+
+def read_mask(path: str | Path, detector: DetectorConfig) -> tuple[Bool, ...]:
+    """A user's mask, one array [slow, fast] a panel, True where a pixel may be used (zero in the file = masked).
+
+    Any image that ``read_frame`` reads, .npy with one array, or .npz with one array or one a panel. Raises FileError for
+    a file that cannot be read (also pickled masks), DataError where its size is not the detector's.
+    """
+    found = find_file(path)
+    frame = _numpy_mask(found) if found.suffix in (".npy", ".npz") else read_frame(found)
+    return tuple(np.asarray(array != 0) for array in frame.panel_arrays(detector))
+
+
+def _limits(panel: PanelConfig, dtype: np.dtype[np.generic]) -> tuple[float, float]:
+    low, high = panel.trusted_range
+    stated = math.isfinite(low)
+    if (stated and low >= -2) or (not stated and dtype.kind == "i"):
+        low = max(low, 0.0)
+    if not math.isfinite(high) and dtype.kind == "u":
+        high = float(np.iinfo(dtype).max - 1)
+    return low, high
+
+
+def _numpy_mask(path: Path) -> Frame:
+    content = read_bytes(path)
+    try:
+        if path.suffix == ".npz":
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
+                    raise FileError(str(path), "it unpacks to more than 2 GiB", "Check that it is the right file")
+        loaded = np.load(io.BytesIO(content), allow_pickle=False)
+        arrays = tuple(loaded[name] for name in loaded.files) if path.suffix == ".npz" else (loaded,)
+    except (ValueError, EOFError, OSError, MemoryError, zipfile.BadZipFile) as error:
+        raise FileError(
+            str(path), f"it is not a whole numpy file of plain numbers ({error})", "Write the mask with numpy.save"
+        ) from error
+    names = tuple(loaded.files) if path.suffix == ".npz" else ()
+    if not arrays:
+        raise FileError(str(path), "it holds no array", "Write the mask with numpy.save")
+    return Frame(arrays[0] if len(arrays) == 1 else arrays, {}, path, names)
