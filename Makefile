@@ -27,6 +27,8 @@ $(BIN)/python:
 $(STAMP): $(BIN)/python pyproject.toml constraints.txt setup.py $(NATIVE)
 	$(PIP) setuptools torch
 	$(PIP) --no-build-isolation -e '.[refine,cbf,dev,docs]'
+	@ls nbtorch/kernels/native/libnbtorch_native.* >/dev/null 2>&1 || \
+	  echo "nbtorch: no C kernels (is there a C compiler?); the PyTorch reference serves instead, slower"
 	@touch $@
 
 refine: install ## refine the embedded example: the first thing to try

@@ -60,6 +60,8 @@ class BuildNative(Command):
         else:
             reason = "no C compiler was found"
         if library is None:
+            for stale in self.get_outputs():
+                Path(stale).unlink()
             print(NO_KERNEL.format(reason=reason), file=sys.stderr)
 
     def _output_dir(self) -> Path:
@@ -97,13 +99,15 @@ class Wheel(bdist_wheel):
     The library is loaded with ctypes and knows nothing of Python, so that one wheel serves every Python 3.
     """
 
-    def finalize_options(self) -> None:
-        super().finalize_options()
-        self.root_is_pure = False
+    def run(self) -> None:
+        self.run_command("build")  # only now is it known whether there is a library
+        if self.get_finalized_command("build_native").get_outputs():
+            self.root_is_pure = False
+            self.distribution.has_ext_modules = lambda: True
+        super().run()
 
     def get_tag(self) -> tuple[str, str, str]:
-        has_library = any((Path(self.bdist_dir) / NATIVE).glob(LIBRARY))
-        return "py3", "none", super().get_tag()[2] if has_library else "any"
+        return "py3", "none", super().get_tag()[2]
 
 
 setup(cmdclass={"build": Build, "build_native": BuildNative, "build_py": BuildPy, "bdist_wheel": Wheel})

@@ -36,5 +36,24 @@ def python_files(*folders: str) -> list[Path]:
 
 
 def relative(path: Path) -> str:
-    """``path`` as it is named in the repository."""
-    return path.relative_to(ROOT).as_posix()
+    """``path`` as it is named in the repository, or as it is when it lies elsewhere."""
+    return (path.relative_to(ROOT) if path.is_relative_to(ROOT) else path).as_posix()
+
+
+def copy_sources(target: Path) -> Path:
+    """A copy of what a build needs, in ``target``: building in the checkout would leave a build tree there."""
+    ignore = shutil.ignore_patterns(*UNTRACKED, "*.so", "*.dylib", "*.dll")
+    for name in ("nbtorch", "refine", "configs"):
+        shutil.copytree(ROOT / name, target / name, ignore=ignore)
+    for name in (
+        "pyproject.toml",
+        "setup.py",
+        "MANIFEST.in",
+        "README.md",
+        "LICENSE",
+        "CHANGELOG.md",
+        "constraints.txt",
+        "Makefile",
+    ):
+        shutil.copy2(ROOT / name, target / name)
+    return target
