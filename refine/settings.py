@@ -1,0 +1,143 @@
+"""What a fit is asked to do: one frozen dataclass a config group, with the names the configs use.
+
+The YAML files under configs/ are the defaults that a user reads; these classes check what comes out of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from nbtorch.errors import ConfigError
+
+ScaleKind = Literal["auto", "spot", "frame"]
+Parallax = Literal["layers", "mean", "dxtbx", "none"]
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Which measurement. ``frames`` None: those the experiment names, looked up beside it.
+
+    ``holdout`` leaves spots out of the fit and scores them: "none", "fraction" (every n-th of ``holdout_fraction``,
+    by a seeded draw) or "frame" (frame index modulo ``holdout_modulus`` equal to ``holdout_index``).
+    """
+
+    experiment: str = ""
+    frames: str | None = None
+    amplitudes: str = "none"
+    mask: str | None = None
+    spots: str | None = None
+    frame_range: tuple[int, int] | None = None  # inclusive, counted from 0
+    holdout: Literal["none", "fraction", "frame"] = "none"
+    holdout_fraction: float = 0.2
+    holdout_modulus: int = 3
+    holdout_index: int = 0
+    dmin: float = 0.0  # Å, 0: as far as the detector reaches
+    gain: float | None = None  # ADU a photon; None: from the experiment, or estimated for an integrating detector
+    readout_noise: float | None = None  # ADU; None: 0 for a counting detector, else estimated
+    still: bool = False  # treat single frames of a scan as stills at mid-oscillation
+
+
+@dataclass(frozen=True)
+class CrystalSettings:
+    """Start values that an .expt does not carry. None: estimated from the width of the spots, and said."""
+
+    n_cells: tuple[float, float, float] | None = None
+    mosaic_spread: float | None = None  # degrees
+    mosaic_domains: int = 0  # 0: one without mosaic spread, else as many as the data need
+    cell_restraint: float | None = None  # relative sigma that ties the cell to the experiment's; None: free
+
+
+@dataclass(frozen=True)
+class BeamSettings:
+    """``spectrum``: (offset in Å, weight) pairs around the experiment's wavelength."""
+
+    spectrum: tuple[tuple[float, float], ...] = ((0.0, 1.0),)
+
+
+@dataclass(frozen=True)
+class DetectorSettings:
+    """``levels`` of the hierarchy that move as rigid bodies: 0 is the whole detector, 1 its children, …, "panels"."""
+
+    levels: tuple[int | str, ...] = (0,)
+    layers: int = 4  # of the sensor, where it has a thickness
+    parallax: Parallax = "layers"
+
+
+@dataclass(frozen=True)
+class RenderingSettings:
+    """How a shoebox is rendered; see nbtorch.config.RenderSettings."""
+
+    shape: str = "gauss_hkl"
+    oversample: int | None = None  # None: from the crystal size, at most 3
+    phi_steps: int | None = None  # spindle steps a frame; None: from frame width and mosaic spread
+    precision: str = "double"
+    backend: str = "auto"
+
+
+@dataclass(frozen=True)
+class ParameterSettings:
+    """Which parameters are free. Each word is a switch; ``fix`` and ``free`` name single parameters (shell patterns)."""
+
+    orientation: bool = True
+    cell: bool = True
+    n_cells: bool = True
+    mosaic_spread: bool = False
+    detector_shift: bool = False
+    detector_rotation: bool = False
+    beam_direction: bool = False
+    wavelength: bool = False
+    spectrum_width: bool = False
+    polarization: bool = False
+    scale: ScaleKind = "auto"
+    n_cells_tie: Literal["independent", "size", "equal"] = "independent"
+    fix: tuple[str, ...] = ()
+    free: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """``kind`` of the residuals. ``model_error`` is the fraction of a spot's signal by which its shape may be wrong.
+
+    "poisson": counts. "gaussian": gain·model + read-out variance. "robust": as gaussian or poisson by detector, with
+    spots that the model does not explain weighted down.
+    """
+
+    kind: Literal["auto", "poisson", "gaussian", "robust"] = "auto"
+    model_error: float | None = None  # None: estimated from the spots
+    background: Literal["auto", "plane", "constant"] = "auto"
+    box_half_width: int | None = None  # pixels; None: from the width of the spots
+    min_counts: float = 10.0  # of a predicted spot to be worth a shoebox, where amplitudes are known
+
+
+@dataclass(frozen=True)
+class SolverSettings:
+    """``kind``: lm (Levenberg–Marquardt), lbfgs or adam. The fit has converged when a step lowers the loss by less than
+    ``tolerance`` of it and moves no parameter by more than ``step_tolerance`` of its sigma."""
+
+    kind: Literal["lm", "lbfgs", "adam"] = "lm"
+    max_iterations: int = 40
+    tolerance: float = 1e-7
+    step_tolerance: float = 0.02
+    learning_rate: float = 0.05  # adam, in units of each parameter's step
+    coarse: bool = True  # positions first, then pixels
+    coarse_rounds: int = 6
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """Everything a fit needs to know."""
+
+    data: DataSettings = field(default_factory=DataSettings)
+    crystal: CrystalSettings = field(default_factory=CrystalSettings)
+    beam: BeamSettings = field(default_factory=BeamSettings)
+    detector: DetectorSettings = field(default_factory=DetectorSettings)
+    render: RenderingSettings = field(default_factory=RenderingSettings)
+    parameters: ParameterSettings = field(default_factory=ParameterSettings)
+    loss: LossSettings = field(default_factory=LossSettings)
+    solver: SolverSettings = field(default_factory=SolverSettings)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.data.experiment:
+            raise ConfigError("no data.experiment", "there is nothing to refine", "Give data.experiment=start.expt")
