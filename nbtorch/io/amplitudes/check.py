@@ -1,0 +1,59 @@
+"""Whether amplitudes and a crystal model can belong together."""
+
+from __future__ import annotations
+
+from nbtorch.config import CrystalConfig
+from nbtorch.errors import DataError
+from nbtorch.io.amplitudes.symmetry import laue_rotations
+from nbtorch.io.amplitudes.types import Amplitudes, Cell
+
+#: Largest relative difference of a cell length or angle. Cell and wavelength always come from the experiment.
+CELL_TOLERANCE = 0.02
+
+
+def check_against_cell(amplitudes: Amplitudes, crystal: CrystalConfig) -> tuple[str, ...]:
+    """What the report should say about the two; empty where they agree.
+
+    Raises DataError where the Laue class differs or a cell length or angle is off by more than 2 %. Another space group
+    of the same Laue class is a note, and the amplitudes' group wins. A list in P1 carries no symmetry to disagree with.
+    """
+    notes = []
+    if amplitudes.cell is not None:
+        notes += _compare_cells(amplitudes, amplitudes.cell, crystal)
+    ours, theirs = amplitudes.space_group, crystal.space_group
+    if ours == theirs:
+        return tuple(notes)
+    if ours == "P 1":
+        return (*notes, f"the amplitudes are listed in P 1 and used as they are; the experiment's space group is {theirs}")
+    if laue_rotations(ours) != laue_rotations(theirs):
+        raise DataError(
+            f"amplitudes {amplitudes.path} in {ours} (Laue class {_laue(ours)})",
+            f"the experiment's crystal is in {theirs} (Laue class {_laue(theirs)}), so their indices do not mean the same",
+            "Reindex one of them, or give amplitudes of this crystal",
+        )
+    return (*notes, f"the space group is the amplitudes' {ours}, not the experiment's {theirs} (same Laue class)")
+
+
+def _compare_cells(amplitudes: Amplitudes, cell: Cell, crystal: CrystalConfig) -> list[str]:
+    names = ("a", "b", "c", "alpha", "beta", "gamma")
+    off = {name: abs(x / y - 1) for name, x, y in zip(names, cell, crystal.cell, strict=True)}
+    worst = max(off, key=off.__getitem__)
+    if off[worst] > CELL_TOLERANCE:
+        raise DataError(
+            f"amplitudes {amplitudes.path} with cell {_text(cell)}",
+            f"the experiment's cell is {_text(crystal.cell)}: {worst} is off by {100 * off[worst]:.1f} % (at most 2 %)",
+            "Give amplitudes of this crystal, in the same setting",
+        )
+    if off[worst] > 1e-3:
+        return [f"the amplitudes' cell differs by up to {100 * off[worst]:.2f} % ({worst}); the experiment's is used"]
+    return []
+
+
+def _laue(space_group: str) -> str:
+    import gemmi
+
+    return str(gemmi.SpaceGroup(space_group).laue_str())
+
+
+def _text(cell: Cell) -> str:
+    return " ".join(f"{x:.6g}" for x in cell)

@@ -1,0 +1,97 @@
+"""Amplitudes calculated from coordinates (PDB, mmCIF, small-molecule CIF): X-ray form factors, no bulk solvent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nbtorch.errors import DataError, FileError
+from nbtorch.io.amplitudes.symmetry import check_range
+from nbtorch.io.amplitudes.types import Merged
+from nbtorch.io.paths import read_bytes
+
+if TYPE_CHECKING:
+    import gemmi
+
+#: Resolution of calculated amplitudes when none is asked for, Å.
+DEFAULT_DMIN = 1.5
+
+
+def read_pdb(path: Path, dmin: float) -> Merged:
+    """Amplitudes to ``dmin`` (Å) of a PDB file. Raises FileError where it holds no atoms, cell or known space group."""
+    import gemmi
+
+    try:
+        structure = gemmi.read_pdb_string(read_bytes(path).decode("latin-1"))
+    except (RuntimeError, ValueError) as error:
+        raise FileError(str(path), f"it is not PDB ({error})", "Check the file") from error
+    return _macromolecule(structure, path, dmin)
+
+
+def read_coordinate_cif(document: gemmi.cif.Document, path: Path, dmin: float) -> Merged:
+    """Amplitudes to ``dmin`` (Å) of the coordinates in a CIF document."""
+    import gemmi
+
+    for block in document:
+        if block.find_loop("_atom_site.Cartn_x"):
+            return _macromolecule(gemmi.make_structure_from_block(block), path, dmin)
+        if block.find_loop("_atom_site_fract_x"):
+            return _small_molecule(gemmi.make_small_structure_from_block(block), path, dmin)
+    raise FileError(str(path), "it holds neither reflections nor coordinates", "Give a CIF with one of them")
+
+
+def _macromolecule(structure: gemmi.Structure, path: Path, dmin: float) -> Merged:
+    """FFT of a Gaussian-sum density, blurred so that its grid (dmin/3) samples the sharpest atom."""
+    import gemmi
+
+    structure.setup_entities()
+    group = structure.find_spacegroup()
+    _refuse_incomplete(len(structure) > 0 and structure[0].count_atom_sites() > 0, structure.cell, group, path)
+    _check_resolution(structure.cell, dmin, path)
+    calculator = gemmi.DensityCalculatorX()
+    calculator.d_min = dmin
+    calculator.rate = 1.5
+    calculator.set_refmac_compatible_blur(structure[0])
+    calculator.grid.setup_from(structure)
+    calculator.put_model_density_on_grid(structure[0])
+    grid = gemmi.transform_map_to_f_phi(calculator.grid, half_l=True)
+    data = grid.prepare_asu_data(dmin=dmin, mott_bethe=False, unblur=calculator.blur)
+    hkl = np.array(data.miller_array, dtype=np.int64)
+    return _merged(hkl, np.abs(np.array(data.value_array)).astype(np.float64), structure.cell, group, path, dmin)
+
+
+def _small_molecule(structure: gemmi.SmallStructure, path: Path, dmin: float) -> Merged:
+    """Direct summation over the sites, with the anisotropic displacements the file states."""
+    import gemmi
+
+    group = structure.spacegroup
+    _refuse_incomplete(len(structure.sites) > 0, structure.cell, group, path)
+    _check_resolution(structure.cell, dmin, path)
+    calculator = gemmi.StructureFactorCalculatorX(structure.cell)
+    hkl = np.array(gemmi.make_miller_array(structure.cell, group, dmin), dtype=np.int64)
+    factors = [abs(calculator.calculate_sf_from_small_structure(structure, triple)) for triple in hkl.tolist()]
+    return _merged(hkl, np.array(factors, dtype=np.float64), structure.cell, group, path, dmin)
+
+
+def _merged(
+    hkl: np.ndarray, values: np.ndarray, cell: gemmi.UnitCell, group: gemmi.SpaceGroup, path: Path, dmin: float
+) -> Merged:
+    if not np.isfinite(values).all():
+        raise DataError(str(path), "an atom gives a structure factor that is not finite", "Check its coordinates")
+    a, b, c, alpha, beta, gamma = cell.parameters
+    note = f"amplitudes calculated from coordinates to {dmin:g} Å, without bulk solvent"
+    return Merged(hkl, values, None, group.xhm(), (a, b, c, alpha, beta, gamma), (note,))
+
+
+def _refuse_incomplete(has_atoms: bool, cell: gemmi.UnitCell, group: gemmi.SpaceGroup | None, path: Path) -> None:
+    for present, what in ((has_atoms, "atom"), (cell.is_crystal(), "unit cell"), (group is not None, "known space group")):
+        if not present:
+            raise FileError(str(path), f"these coordinates have no {what}", "Complete the file")
+
+
+def _check_resolution(cell: gemmi.UnitCell, dmin: float, path: Path) -> None:
+    if not dmin > 0:
+        raise DataError(f"dmin={dmin:g} Å", "a resolution is more than zero", "Change dmin")
+    check_range(np.array([[int(length / dmin) for length in (cell.a, cell.b, cell.c)]], dtype=np.int64), path)

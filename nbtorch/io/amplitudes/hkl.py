@@ -1,0 +1,96 @@
+"""Text lists of amplitudes: h k l F, more columns ignored, one reflection a line."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbtorch.errors import DataError, FileError
+from nbtorch.io.amplitudes.symmetry import check_range, pack
+from nbtorch.io.amplitudes.types import Amplitudes
+from nbtorch.io.paths import find_file, read_text
+
+COMMENTS = ("#", "!", ";")
+
+
+@dataclass(frozen=True, eq=False)
+class HklList:
+    """The reflections as listed: ``hkl`` int64 [n, 3], ``F`` float64 [n]. nanoBragg lets the last of equals win."""
+
+    hkl: NDArray[np.int64]
+    F: NDArray[np.float64]
+    path: Path
+
+
+def read_hkl(path: str | Path) -> HklList:
+    """The reflections of a text file, exactly as listed. Blank lines and lines that start with # ! ; are skipped.
+
+    Raises FileError naming the line that is not h k l F, DataError for NaN or infinite amplitudes and for indices past
+    any real grid.
+    """
+    found = find_file(path)
+    text = read_text(found)
+    table = _fast_table(text)
+    if table is None:
+        table = np.array(list(_careful_rows(text, found)), dtype=np.float64).reshape(-1, 4)
+    indices, values = table[:, :3], table[:, 3]
+    bad = ~np.isfinite(values)
+    if bad.any():
+        raise DataError(
+            str(found), f"{int(bad.sum())} of {bad.size} amplitudes are NaN or infinite", "Remove or repair those lines"
+        )
+    if not np.array_equal(indices, np.rint(indices)) or (np.abs(indices) > 1e6).any():
+        wrong = np.flatnonzero(((indices != np.rint(indices)) | (np.abs(indices) > 1e6)).any(axis=1))[0]
+        raise DataError(str(found), f"reflection {wrong + 1} has indices {indices[wrong]}, not integers", "Repair the line")
+    hkl = indices.astype(np.int64)
+    check_range(hkl, found)
+    return HklList(hkl, values, found)
+
+
+def amplitudes_from_list(listed: HklList) -> Amplitudes:
+    """The list as P1 amplitudes: the last of equals wins, Friedel mates that are not listed take their mate's value."""
+    _, last = np.unique(pack(listed.hkl)[::-1], return_index=True)
+    rows = len(listed.hkl) - 1 - last
+    hkl, values, own = listed.hkl[rows], listed.F[rows], np.arange(len(rows))
+    mates = pack(np.concatenate([hkl, -hkl]))
+    absent = ~np.isin(mates[len(hkl) :], mates[: len(hkl)])
+    notes = [f"{len(hkl)} amplitudes from a text list, used as listed: no symmetry but Friedel's was applied"]
+    if absent.any():
+        notes.append(f"{int(absent.sum())} Friedel mates were not listed and took their mate's amplitude")
+    return Amplitudes(
+        hkl=np.concatenate([hkl, -hkl[absent]]),
+        F=np.concatenate([values, values[absent]]),
+        space_group="P 1",
+        cell=None,
+        asu_index=np.concatenate([own, own[absent]]),
+        n_unique=len(hkl),
+        notes=tuple(notes),
+        path=listed.path,
+    )
+
+
+def _fast_table(text: str) -> NDArray[np.float64] | None:
+    """The first four columns of a clean table; None where the careful reader must say what is wrong, and where."""
+    try:
+        return np.loadtxt(io.StringIO(text), usecols=(0, 1, 2, 3), comments=COMMENTS, ndmin=2)
+    except (ValueError, IndexError):
+        return None
+
+
+def _careful_rows(text: str, path: Path) -> Iterator[list[float]]:
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.split()
+        if not words or words[0].startswith(COMMENTS):
+            continue
+        try:
+            row = [float(word) for word in words[:4]]
+        except ValueError:
+            row = []
+        if len(row) < 4:
+            raise FileError(f"{path}, line {number}", f"{line.strip()[:60]!r} is not 'h k l F'", "Repair the line")
+        yield row
