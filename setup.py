@@ -75,7 +75,7 @@ class BuildNative(Command):
         return {}
 
     def get_source_files(self) -> list[str]:
-        return [str(path) for path in sorted(NATIVE.iterdir()) if path.suffix in {".c", ".h", ".py"}]
+        return [str(path) for path in sorted(NATIVE.glob("*")) if path.suffix in {".c", ".h", ".py"}]
 
 
 class BuildPy(build_py):
