@@ -6,6 +6,7 @@ points to the environment of this test run, since installing gigabytes again wou
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -111,6 +112,13 @@ def test_the_installed_package_is_the_wheels_and_finds_its_configs(installed: Pa
 def test_an_installed_command_explains_itself_in_an_empty_folder(installed: Path, tmp_path: Path, command: str) -> None:
     assert run([installed / command, "-h" if command == "nanoBragg" else "--help"], tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_installed_fit_runs_in_an_empty_folder(installed: Path, tmp_path: Path) -> None:
+    run([installed / "nb-refine", "debug=fast", "hydra.run.dir=out"], tmp_path, OMP_NUM_THREADS="1")
+    result = json.loads((tmp_path / "out" / "result.json").read_text(encoding="utf-8"))
+    assert result["parameters"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 @pytest.mark.slow
