@@ -58,13 +58,14 @@ def _temporary_beside(path: Path) -> Path:
     # mkstemp makes the file private; an output has the permissions that any new file would get.
     umask = os.umask(0)
     os.umask(umask)
-    os.chmod(name, 0o666 & ~umask)
-    return Path(name)
+    temporary = Path(name)
+    temporary.chmod(0o666 & ~umask)
+    return temporary
 
 
 def _publish(temporary: Path, path: Path, overwrite: bool) -> None:
     if overwrite:
-        os.replace(temporary, path)
+        temporary.replace(path)
         return
     try:
         os.link(temporary, path)
@@ -72,4 +73,4 @@ def _publish(temporary: Path, path: Path, overwrite: bool) -> None:
         _refuse_existing(path, overwrite)
     except OSError:  # a file system without hard links
         _refuse_existing(path, overwrite)
-        os.replace(temporary, path)
+        temporary.replace(path)

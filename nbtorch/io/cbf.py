@@ -39,7 +39,7 @@ class Section:
 
 def scan_sections(content: bytes, path: Path) -> tuple[Section, ...]:
     """The binary sections of a CBF. Raises FileError for one that is cut short, damaged or claims too many pixels."""
-    sections = []
+    sections: list[Section] = []
     position = content.find(SECTION)
     while position >= 0:
         section = _section(content, position, path, len(sections))

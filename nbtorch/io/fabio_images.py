@@ -20,8 +20,8 @@ DAMAGE = re.compile(r"incomplete|truncated|broken|too small|mismatch|malformed",
 def read_with_fabio(content: bytes, path: Path) -> tuple[NDArray[np.generic], dict[str, str]]:
     """The image [slow, fast] of ``path`` and its header.
 
-    ``content`` is the decompressed file: its claims are checked before fabio allocates. Raises FileError for a file that
-    fabio does not know, finds damaged, or that holds more than one image.
+    ``content`` is the decompressed file: its claims are checked before fabio allocates. Raises FileError for a file
+    that fabio does not know, finds damaged, or that holds more than one image.
     """
     import fabio
 

@@ -15,7 +15,9 @@ from nbtorch.io.paths import find_file, read_bytes
 def write_float_image(path: str | Path, image: NDArray[np.floating], *, overwrite: bool = False) -> Path:
     """Write ``image`` [slow, fast] (photons) as float32 and return the path. Raises DataError unless it is 2-D."""
     if image.ndim != 2:
-        raise DataError(f"an image of shape {image.shape}", "a float image is [slow, fast]", "Write one panel at a time")
+        raise DataError(
+            f"an image of shape {image.shape}", "a float image is [slow, fast]", "Write one panel at a time"
+        )
     return write_bytes(path, np.ascontiguousarray(image, dtype="<f4").tobytes(), overwrite=overwrite)
 
 

@@ -51,8 +51,8 @@ class Frame:
 def read_frame(path: str | Path) -> Frame:
     """The frame at ``path``, also tried with .gz and .bz2 appended.
 
-    CBF and imgCIF, SMV, and through fabio TIFF, EDF and more; told apart by content, not by name. Raises FileError naming
-    the file and what is wrong where: missing, cut short, damaged, of no known format.
+    CBF and imgCIF, SMV, and through fabio TIFF, EDF and more; told apart by content, not by name. Raises FileError
+    naming the file and what is wrong where: missing, cut short, damaged, of no known format.
     """
     found = find_file(path)
     content = read_bytes(found)
@@ -71,7 +71,7 @@ def check_size(array: Array, panel: PanelConfig, given: str) -> None:
     if array.shape != expected:
         raise DataError(
             given,
-            f"it is {_size(array.shape)} pixels (slow × fast), panel {panel.name!r} of the detector is {_size(expected)}",
+            f"it is {_size(array.shape)} pixels (slow × fast), but panel {panel.name!r} is {_size(expected)}",
             _CHECK,
         )
 
@@ -105,8 +105,8 @@ def _split(image: Array, panels: tuple[PanelConfig, ...], path: Path) -> tuple[A
         if piece.shape != panel.size[::-1]:
             raise DataError(
                 f"frame {path}",
-                f"it is {_size(image.shape)} pixels (slow × fast), panel {panel.name!r} needs {_size(panel.size[::-1])} "
-                f"from slow {slow}, fast {fast}",
+                f"it is {_size(image.shape)} pixels (slow × fast), panel {panel.name!r} needs "
+                f"{_size(panel.size[::-1])} from slow {slow}, fast {fast}",
                 _CHECK,
             )
         pieces.append(piece)

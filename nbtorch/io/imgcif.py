@@ -1,4 +1,4 @@
-"""imgCIF through CBFlib (pycbf): packed compression, several binary arrays, arrays cut into the sections of a detector."""
+"""imgCIF through CBFlib (pycbf): packed compression, several arrays, arrays cut into the sections of a detector."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _pycbf(path: Path) -> ModuleType:
             "this CBF is not a single byte-offset image, and pycbf, which decodes the others, is not installed",
             "pip install pycbf (or nbtorch[cbf])",
         ) from error
-    return pycbf  # type: ignore[no-any-return]
+    return pycbf
 
 
 def _arrays(pycbf: ModuleType, handle: Any) -> dict[str, Array]:

@@ -21,14 +21,15 @@ Bool = NDArray[np.bool_]
 def valid_pixels(panel: PanelConfig, counts: NDArray[np.generic], user_mask: Bool | None = None) -> Bool:
     """True [slow, fast] where a pixel was measured: in the trusted range, in no masked rectangle, finite, not masked.
 
-    The trusted range includes its ends, but a counting detector (its range starts at −1 or 0) marks dead pixels and gaps
-    by −1 and −2, so that negative counts are valid only where the range reaches below −2 (an integrating detector's
-    ADU). Without a stated range negative integers, and the largest unsigned one, are marks too. Raises DataError where
-    ``counts`` or ``user_mask`` have another size than ``panel``.
+    The trusted range includes its ends, but a counting detector (its range starts at −1 or 0) marks dead pixels and
+    gaps by −1 and −2, so that negative counts are valid only where the range reaches below −2 (an integrating
+    detector's ADU). Without a stated range negative integers, and the largest unsigned one, are marks too. Raises
+    DataError where ``counts`` or ``user_mask`` have another size than ``panel``.
     """
     check_size(counts, panel, f"counts of panel {panel.name!r}")
     low, high = _limits(panel, counts.dtype)
-    valid = np.isfinite(counts) & (counts >= low) & (counts <= high)
+    values = np.asarray(counts, dtype=np.float64)
+    valid = np.isfinite(values) & (values >= low) & (values <= high)
     for fast0, slow0, fast1, slow1 in panel.mask:
         valid[max(slow0, 0) : max(slow1, 0), max(fast0, 0) : max(fast1, 0)] = False
     if user_mask is not None:
@@ -40,8 +41,8 @@ def valid_pixels(panel: PanelConfig, counts: NDArray[np.generic], user_mask: Boo
 def read_mask(path: str | Path, detector: DetectorConfig) -> tuple[Bool, ...]:
     """A user's mask, one array [slow, fast] a panel, True where a pixel may be used (zero in the file = masked).
 
-    Any image that ``read_frame`` reads, .npy with one array, or .npz with one array or one a panel. Raises FileError for
-    a file that cannot be read (also pickled masks), DataError where its size is not the detector's.
+    Any image that ``read_frame`` reads, .npy with one array, or .npz with one array or one a panel. Raises FileError
+    for a file that cannot be read (also pickled masks), DataError where its size is not the detector's.
     """
     found = find_file(path)
     frame = _numpy_mask(found) if found.suffix in (".npy", ".npz") else read_frame(found)
@@ -54,7 +55,7 @@ def _limits(panel: PanelConfig, dtype: np.dtype[np.generic]) -> tuple[float, flo
     if (stated and low >= -2) or (not stated and dtype.kind == "i"):
         low = max(low, 0.0)
     if not math.isfinite(high) and dtype.kind == "u":
-        high = float(np.iinfo(dtype).max - 1)
+        high = float(2 ** (8 * dtype.itemsize) - 2)
     return low, high
 
 

@@ -20,12 +20,16 @@ def read_matrix(path: str | Path, wavelength: float) -> NDArray[np.float64]:
     """
     found = find_file(path)
     if not (math.isfinite(wavelength) and wavelength > 0):
-        raise GeometryError(f"wavelength {wavelength} Å for {found}", "the matrix is divided by it", "Give a positive one")
+        raise GeometryError(
+            f"wavelength {wavelength} Å for {found}", "the matrix is divided by it", "Give a positive one"
+        )
     words = read_text(found).split()[:9]
     try:
         values = [float(word) for word in words]
     except ValueError as error:
-        raise FileError(str(found), f"the matrix holds a word that is no number ({error})", "Repair the file") from error
+        raise FileError(
+            str(found), f"the matrix holds a word that is no number ({error})", "Repair the file"
+        ) from error
     if len(values) < 9 or not all(math.isfinite(value) for value in values):
         raise FileError(str(found), f"it holds {len(values)} of the nine finite numbers of a matrix", "Repair the file")
     matrix = np.array(values).reshape(3, 3) / wavelength

@@ -5,12 +5,13 @@ from __future__ import annotations
 import bz2
 import gzip
 import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, cast
+from typing import Any
 
 from nbtorch.errors import FileError
 
-COMPRESSIONS = {".gz": gzip.open, ".bz2": bz2.open}
+COMPRESSIONS: dict[str, Callable[[Path], Any]] = {".gz": gzip.GzipFile, ".bz2": bz2.BZ2File}
 #: Largest decompressed file that is read: a small file may claim, or unpack to, any size.
 MAX_BYTES = 2 * 2**30
 
@@ -23,7 +24,7 @@ def existing(path: str | Path) -> Path | None:
 
 
 def find_file(path: str | Path) -> Path:
-    """The file that ``path`` names, also tried with .gz and .bz2 appended. Raises FileError naming all that was tried."""
+    """The file that ``path`` names, also tried with .gz and .bz2 appended. Raises FileError naming what was tried."""
     path = Path(path)
     found = existing(path)
     if found is not None:
@@ -42,7 +43,7 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
     """
     opener = COMPRESSIONS.get(path.suffix.lower())
     try:
-        with cast("IO[bytes]", opener(path, "rb") if opener else path.open("rb")) as stream:
+        with opener(path) if opener else path.open("rb") as stream:
             content = stream.read(limit + 1)
     except EOFError as error:
         raise FileError(

@@ -18,7 +18,9 @@ def write_pgm(path: str | Path, image: NDArray[np.floating], scale: float, *, ov
     """
     if image.ndim != 2 or not np.isfinite(scale):
         raise DataError(
-            f"an image of shape {image.shape}, scale {scale}", "PGM holds a 2-D image and needs a finite scale", "Change it"
+            f"an image of shape {image.shape}, scale {scale}",
+            "PGM holds a 2-D image and needs a finite scale",
+            "Change it",
         )
     slow, fast = image.shape
     header = f"P5\n{fast} {slow}\n# pixels scaled by {scale:.6g}\n255\n"

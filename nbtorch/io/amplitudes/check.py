@@ -24,11 +24,14 @@ def check_against_cell(amplitudes: Amplitudes, crystal: CrystalConfig) -> tuple[
     if ours == theirs:
         return tuple(notes)
     if ours == "P 1":
-        return (*notes, f"the amplitudes are listed in P 1 and used as they are; the experiment's space group is {theirs}")
+        return (
+            *notes,
+            f"the amplitudes are listed in P 1 and used as they are; the experiment's space group is {theirs}",
+        )
     if laue_rotations(ours) != laue_rotations(theirs):
         raise DataError(
             f"amplitudes {amplitudes.path} in {ours} (Laue class {_laue(ours)})",
-            f"the experiment's crystal is in {theirs} (Laue class {_laue(theirs)}), so their indices do not mean the same",
+            f"the experiment's crystal is in {theirs} (Laue class {_laue(theirs)}): their indices are not the same",
             "Reindex one of them, or give amplitudes of this crystal",
         )
     return (*notes, f"the space group is the amplitudes' {ours}, not the experiment's {theirs} (same Laue class)")

@@ -62,11 +62,15 @@ def choose(mtz: gemmi.Mtz, path: Path, column: str | None) -> Choice:
     usable = {c.label: c.type for c in mtz.columns if c.type in KINDS}
     if column is not None and column not in usable:
         raise DataError(
-            f"column {column!r} of {path}", "the file has no such amplitude or intensity", f"Use one of: {', '.join(usable)}"
+            f"column {column!r} of {path}",
+            "the file has no such amplitude or intensity",
+            f"Use one of: {', '.join(usable)}",
         )
     if not usable:
         raise DataError(
-            str(path), f"no column is an amplitude or an intensity (it has {', '.join(mtz.column_labels())})", "Check it"
+            str(path),
+            f"no column is an amplitude or an intensity (it has {', '.join(mtz.column_labels())})",
+            "Check it",
         )
     label = column or _preferred(usable)
     mate = _mate(label, usable)
@@ -110,7 +114,9 @@ def _measured(
     minus = None if choice.mate is None else _column(mtz, choice.mate)
     for label, values in ((choice.label, plus), (choice.mate, minus)):
         if values is not None and np.isinf(values).any():
-            raise DataError(f"column {label} of {path}", f"{int(np.isinf(values).sum())} values are infinite", "Repair it")
+            raise DataError(
+                f"column {label} of {path}", f"{int(np.isinf(values).sum())} values are infinite", "Repair it"
+            )
     notes = [f"{choice.kind} from {choice.label}" + (f" and {choice.mate}" if choice.mate else "")]
     if minus is not None:
         alone = np.isnan(plus) ^ np.isnan(minus)

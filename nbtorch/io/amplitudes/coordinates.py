@@ -86,7 +86,11 @@ def _merged(
 
 
 def _refuse_incomplete(has_atoms: bool, cell: gemmi.UnitCell, group: gemmi.SpaceGroup | None, path: Path) -> None:
-    for present, what in ((has_atoms, "atom"), (cell.is_crystal(), "unit cell"), (group is not None, "known space group")):
+    for present, what in (
+        (has_atoms, "atom"),
+        (cell.is_crystal(), "unit cell"),
+        (group is not None, "known space group"),
+    ):
         if not present:
             raise FileError(str(path), f"these coordinates have no {what}", "Complete the file")
 

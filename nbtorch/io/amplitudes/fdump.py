@@ -1,7 +1,7 @@
 """nanoBragg's binary cache of a dense amplitude grid, Fdump.bin.
 
-A text line of six integers, the smallest and largest h, k, l, closed by newline and form feed; then doubles over h, k, l
-(l fastest), each range one longer than needed.
+A text line of six integers, the smallest and largest h, k, l, closed by newline and form feed; then doubles over h, k,
+l (l fastest), each range one longer than needed.
 """
 
 from __future__ import annotations

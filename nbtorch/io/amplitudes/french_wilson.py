@@ -50,7 +50,9 @@ def wilson_means(intensity: Floats, epsilon: Floats, inverse_d_squared: Floats) 
     overall = float(normal.mean())
     if not overall > 0:
         raise DataError(
-            f"{intensity.size} intensities", f"their mean is {overall:g}, so no amplitude can be estimated", "Check them"
+            f"{intensity.size} intensities",
+            f"their mean is {overall:g}, so no amplitude can be estimated",
+            "Check them",
         )
     order = np.argsort(inverse_d_squared, kind="stable")
     bins = np.array_split(order, max(1, intensity.size // REFLECTIONS_PER_BIN))

@@ -46,7 +46,9 @@ def read_hkl(path: str | Path) -> HklList:
         )
     if not np.array_equal(indices, np.rint(indices)) or (np.abs(indices) > 1e6).any():
         wrong = np.flatnonzero(((indices != np.rint(indices)) | (np.abs(indices) > 1e6)).any(axis=1))[0]
-        raise DataError(str(found), f"reflection {wrong + 1} has indices {indices[wrong]}, not integers", "Repair the line")
+        raise DataError(
+            str(found), f"reflection {wrong + 1} has indices {indices[wrong]}, not integers", "Repair the line"
+        )
     hkl = indices.astype(np.int64)
     check_range(hkl, found)
     return HklList(hkl, values, found)

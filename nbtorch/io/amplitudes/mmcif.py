@@ -27,7 +27,9 @@ def read_cif_document(path: Path) -> gemmi.cif.Document:
 def has_reflections(document: gemmi.cif.Document) -> bool:
     """Whether a CIF document holds a loop of reflections."""
     return any(
-        block.find_loop(tag) for block in document for tag in ("_refln.index_h", "_refln_index_h", "_diffrn_refln.index_h")
+        block.find_loop(tag)
+        for block in document
+        for tag in ("_refln.index_h", "_refln_index_h", "_diffrn_refln.index_h")
     )
 
 
@@ -36,7 +38,7 @@ def read_mmcif(document: gemmi.cif.Document, path: Path, column: str | None, mis
     import gemmi
 
     try:
-        block = next(block for block in gemmi.as_refln_blocks(document) if block.default_loop is not None)
+        block = next(block for block in gemmi.as_refln_blocks(document) if block.column_labels())
         mtz = gemmi.CifToMtz().convert_block_to_mtz(block)
     except (RuntimeError, ValueError, StopIteration) as error:
         raise FileError(str(path), f"its reflections cannot be used ({error})", "Check the file's columns") from error

@@ -27,7 +27,7 @@ def read_amplitudes(
     """Amplitudes expanded to P1 with Friedel mates.
 
     MTZ and mmCIF (amplitudes or intensities; ``column`` names the one to use), coordinates as PDB or CIF (calculated to
-    ``dmin`` Å), text h k l F, Fdump.bin. ``missing`` says what becomes of reflections without a value: "error" or "drop".
+    ``dmin`` Å), text h k l F, Fdump.bin. ``missing`` says what becomes of reflections without a value: "error", "drop".
     Raises FileError for a file that is missing, damaged or of no known format, DataError for amplitudes that are NaN,
     infinite, unmerged, or that need a grid past any real one.
     """

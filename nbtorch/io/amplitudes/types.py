@@ -33,9 +33,9 @@ class Merged:
 class Amplitudes:
     """Structure factor amplitudes of every reflection of the sphere (P1, with Friedel mates).
 
-    ``hkl`` int64 [n, 3] and ``F`` float64 [n], in the file's scale. ``asu_index`` int64 [n] says which of the ``n_unique``
-    symmetry-unique amplitudes an entry came from: entries with the same number share one value. ``notes`` are sentences
-    for the report: what was converted, chosen or filled in. ``cell`` (Å, degrees) is None for plain text.
+    ``hkl`` int64 [n, 3] and ``F`` float64 [n], in the file's scale. ``asu_index`` int64 [n] says which of the
+    ``n_unique`` symmetry-unique amplitudes an entry came from: entries with the same number share one value. ``notes``
+    are sentences for the report: what was converted, chosen or filled in. ``cell`` (Å, degrees) is None for plain text.
     """
 
     hkl: NDArray[np.int64]

@@ -73,7 +73,8 @@ def cell_and_orientation(rows: NDArray[np.float64]) -> tuple[Cell, Mat3]:
     u = np.linalg.solve(standard_rows(cell), rows).T
     # The nearest rotation: the cell's angles carry rounding of 1e-14, which would leave U not quite orthogonal.
     left, _, right = np.linalg.svd(u)
-    return cell, rows3((left @ right).ravel())
+    nearest: NDArray[np.float64] = left @ right
+    return cell, rows3(nearest.ravel().tolist())
 
 
 def real_space_rows(crystal: CrystalConfig) -> NDArray[np.float64]:

@@ -6,15 +6,17 @@ those before ``scan_axis`` make the fixed rotation (the later one on the left), 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
-from nbtorch.config import GoniometerConfig, Mat3, ScanConfig, Vec3
+from nbtorch.config import IDENTITY, GoniometerConfig, Mat3, ScanConfig, Vec3
 from nbtorch.io.expt.node import Node, rows3
 
 
 def read_goniometer(node: Node) -> GoniometerConfig:
-    """A goniometer of the document, with one axis or with several. Raises FileError for a scan axis it does not have."""
+    """A goniometer of the document, with one axis or several. Raises FileError for a scan axis it does not have."""
     if node.has("axes"):
         return _multi_axis(node)
     return GoniometerConfig(
@@ -59,19 +61,20 @@ def _product(turns: list[NDArray[np.float64]]) -> Mat3:
     total = np.eye(3)
     for turn in turns:
         total = turn @ total
-    return rows3(total.ravel())
+    return rows3(total.ravel().tolist())
 
 
 def _axis(node: Node) -> Vec3:
-    axis = node.vec3()
-    if not any(axis):
+    x, y, z = node.vec3()
+    length = math.sqrt(x * x + y * y + z * z)
+    if not length > 0:
         node.fail("a rotation axis needs a length")
-    return axis
+    return x / length, y / length, z / length  # headers round an axis to a few digits
 
 
 def _rotation(node: Node, key: str) -> Mat3:
     if not node.has(key):
-        return rows3(np.eye(3).ravel())
+        return IDENTITY
     matrix = node[key].mat3()
     # 1e-5: older programs wrote seven digits.
     if not np.allclose(np.array(matrix) @ np.array(matrix).T, np.eye(3), atol=1e-5) or np.linalg.det(matrix) < 0:

@@ -55,8 +55,8 @@ class ExperimentList:
 class ExptUpdates:
     """New models by their index in the document; what is not named stays as it was.
 
-    Of a detector the panel frames are written (lab frame, mm), of a beam its direction, wavelength and polarization, of a
-    crystal its cell, orientation and scan points.
+    Of a detector the panel frames are written (lab frame, mm), of a beam its direction, wavelength and polarization, of
+    a crystal its cell, orientation and scan points.
     """
 
     detectors: Mapping[int, DetectorConfig] = field(default_factory=dict)
