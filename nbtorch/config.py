@@ -41,6 +41,13 @@ def _direction(name: str, value: Vec3) -> None:
         raise GeometryError(f"{name}={value!r}", "a direction needs a finite, non-zero length", f"Change {name}")
 
 
+def _across(name: str, value: Vec3, travel: Vec3) -> None:
+    x, y, z = (a / math.hypot(*value) for a in value)
+    u, v, w = (a / math.hypot(*travel) for a in travel)
+    if math.hypot(y * w - z * v, z * u - x * w, x * v - y * u) < 1e-6:
+        raise GeometryError(f"{name}={value!r}", f"it lies along the beam {travel!r}", "Give one across the beam")
+
+
 @dataclass(frozen=True)
 class PanelConfig:
     """One flat panel. ``origin`` is the outer corner of pixel (0, 0) in mm, axes are lab directions.
@@ -116,6 +123,16 @@ class DetectorConfig:
         if not self.panels:
             raise ConfigError("a detector", "it has no panel", "Give at least one panel")
         _positive("layers", self.layers)
+        if self.layer_step is not None:
+            _positive("layer_step", self.layer_step)
+        bare = [p.name for p in self.panels if not (p.thickness > 0 and math.isfinite(p.attenuation_length))]
+        if bare and (self.layers > 1 or self.layer_step is not None):
+            # without a sensor every layer would capture all the light, and so count it `layers` times
+            raise ConfigError(
+                f"layers={self.layers}, layer_step={self.layer_step}",
+                f"panel {bare[0]} has no sensor to slice (thickness or attenuation_length is missing)",
+                "Take one layer, or give the sensor",
+            )
 
 
 @dataclass(frozen=True)
@@ -126,6 +143,10 @@ class SourceConfig:
     wavelength: float
     weight: float = 1.0
 
+    def __post_init__(self) -> None:
+        _direction("source direction", self.direction)
+        _positive("source wavelength", self.wavelength)
+
 
 @dataclass(frozen=True)
 class BeamConfig:
@@ -133,7 +154,8 @@ class BeamConfig:
 
     ``kahn_factor`` K is in [-1, 1]; None switches the polarization factor off (nanoBragg's -nopolar).
     ``spectrum`` holds (wavelength offset in Å, weight); ``divergence`` holds (horizontal, vertical) in mrad with a
-    weight; sources are their product, unless ``sources`` gives them one by one.
+    weight; sources are their product, unless ``sources`` gives them one by one: ``wavelength`` is then nominal.
+    Raises GeometryError for a polarization axis along the beam, ConfigError for values out of range.
     """
 
     wavelength: float
@@ -150,6 +172,12 @@ class BeamConfig:
         _positive("fluence", self.fluence, zero=True)
         _direction("beam direction", self.direction)
         _direction("polarization axis", self.polarization_axis)
+        for travel in (self.direction, *(source.direction for source in self.sources)):
+            _across("polarization axis", self.polarization_axis, travel)
+        if self.sources and (self.spectrum, self.divergence) != (((0.0, 1.0),), ((0.0, 0.0, 1.0),)):
+            raise ConfigError(
+                "sources with a spectrum or a divergence", "sources are explicit", "Give one or the other"
+            )
         if self.kahn_factor is not None and not -1.0 <= self.kahn_factor <= 1.0:
             raise ConfigError(f"kahn_factor={self.kahn_factor}", "it lies outside -1 … 1", "Use 2·fraction − 1")
 
@@ -216,6 +244,8 @@ class MosaicConfig:
         _positive("mosaic spread", self.spread, zero=True)
         _positive("mosaic domains", self.domains)
         _choice("mosaic kind", self.kind, ("antithetic", "nanobragg"))
+        if self.spread > 0 and self.domains == 1:
+            raise ConfigError(f"mosaic spread {self.spread:g}", "one domain cannot spread", "Take two domains or more")
 
 
 @dataclass(frozen=True)
@@ -261,8 +291,8 @@ class LatticeSettings:
     """How the lattice sum is computed. Shape, interpolation, default_F and dmin change the answer; the rest the cost.
 
     ``precision``: "double" keeps every step in float64, "fast" uses float32 lanes around float64 anchors, "auto"
-    follows the dtype of the inputs. ``culling`` skips contributions under that fraction of the peak, in the compact shapes only;
-    0 switches it off.
+    follows the dtype of the inputs. ``culling`` skips contributions under that fraction of the peak, in the compact
+    shapes only; 0 switches it off.
     """
 
     shape: Shape = "square"
@@ -305,5 +335,14 @@ class RenderSettings:
     def __post_init__(self) -> None:
         _choice("mode", self.mode, ("exact", "cached", "running"))
         _choice("interpolation", self.interpolation, ("nearest", "tricubic"))
+        _choice("precision", self.precision, ("auto", "double", "fast"))
+        _choice("backend", self.backend, ("auto", "reference", "native"))
+        for name in ("dmin", "water", "culling"):
+            _positive(name, getattr(self, name), zero=True)
+        _positive("block_bytes", self.block_bytes)
         if self.oversample is not None:
             _positive("oversample", self.oversample)
+        if self.mode != "running" and (self.running_thick or self.running_polar or self.running_omega):
+            raise ConfigError(
+                f"running_* with mode={self.mode!r}", "only the running sum has them", 'Use mode="running"'
+            )

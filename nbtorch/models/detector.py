@@ -111,7 +111,8 @@ class Detector(nn.Module):
         fast, slow = unit(self.fast_axis), unit(self.slow_axis)
         cross = torch.linalg.cross(fast, slow)
         normal = self.explicit_normal + self.normal_sign[:, None] * cross / cross.norm(dim=-1, keepdim=True)
-        axes, origin = torch.stack([fast, slow, normal], dim=1), self.origin
+        axes = torch.stack([fast, slow, normal], dim=1)
+        origin: Tensor = self.origin
         if len(self.groups) == 0:
             return torch.cat([axes, origin[:, None]], dim=1)
         turn, shift = self._motions()

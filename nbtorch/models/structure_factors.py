@@ -35,13 +35,11 @@ class StructureFactors(nn.Module):
     ) -> None:
         super().__init__()
         self.default_F = float(default_F)
-        self.first: tuple[int, int, int] = (0, 0, 0)
-        self.shape: tuple[int, int, int] | None = None
         index = np.zeros((0, 3), dtype=int) if hkl is None else np.asarray(hkl, dtype=int)
         values = np.zeros(0) if amplitudes is None else np.asarray(amplitudes, dtype=float)
         slot = np.arange(len(index)) if group is None else np.asarray(group, dtype=int)
+        self.first, self.shape = _grid(index)
         if len(index):
-            self._set_grid(index)
             unique = np.zeros(slot.max() + 1)
             unique[slot] = values
             values = unique
@@ -51,18 +49,6 @@ class StructureFactors(nn.Module):
         self.register_buffer("position", torch.as_tensor(flat, device=device))
         self.register_buffer("slot", torch.as_tensor(slot, device=device))
 
-    def _set_grid(self, index: np.ndarray) -> None:
-        low, high = index.min(0), index.max(0)
-        shape = high - low + 1
-        if shape.astype(float).prod() > MAX_TABLE:
-            raise DataError(
-                f"reflections from {low.tolist()} to {high.tolist()}",
-                f"a dense table over them has more than {MAX_TABLE:.0e} entries",
-                "Look for a reflection with a wild index, or cut the resolution",
-            )
-        self.first = (int(low[0]), int(low[1]), int(low[2]))
-        self.shape = (int(shape[0]), int(shape[1]), int(shape[2]))
-
     def table(self) -> StructureFactorTable | None:
         """The dense table, prefilled with default_F; None without reflections."""
         if self.shape is None:
@@ -71,3 +57,18 @@ class StructureFactors(nn.Module):
         dense = torch.full((int(np.prod(self.shape)),), self.default_F, dtype=like.dtype, device=like.device)
         dense = dense.index_put((self.position,), like[self.slot])
         return StructureFactorTable(dense.reshape(self.shape), self.first)
+
+
+def _grid(index: np.ndarray) -> tuple[tuple[int, int, int], tuple[int, int, int] | None]:
+    """The first (h, k, l) and the shape of a dense table over ``index`` [n, 3]; no shape where there is nothing."""
+    if len(index) == 0:
+        return (0, 0, 0), None
+    low, high = index.min(0), index.max(0)
+    shape = high - low + 1
+    if shape.astype(float).prod() > MAX_TABLE:
+        raise DataError(
+            f"reflections from {low.tolist()} to {high.tolist()}",
+            f"a dense table over them has more than {MAX_TABLE:.0e} entries",
+            "Look for a reflection with a wild index, or cut the resolution",
+        )
+    return (int(low[0]), int(low[1]), int(low[2])), (int(shape[0]), int(shape[1]), int(shape[2]))

@@ -96,7 +96,7 @@ def cached_factors(scene: Scene, rays: RayTerms) -> tuple[Tensor, Tensor, Tensor
 
 
 def _first_polarization(scene: Scene, rays: RayTerms, first: Tensor) -> Tensor:
-    """Polarization [pixels] of the first sample and source that dmin keeps; ``first`` [pixels] is each one's sample 0."""
+    """Polarization [pixels] of the first sample and source that dmin keeps; ``first`` [pixels]: sample 0 of each."""
     if not scene.rays.polarized or scene.lattice.dmin == 0:
         return rays.polarization[first, 0]
     scattering = reference.scattering_vector(rays.diffracted, scene.beam.incident, scene.wavelength)

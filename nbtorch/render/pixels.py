@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -107,18 +108,32 @@ def shoeboxes(detector: DetectorConfig, centres: np.ndarray, half_width: int) ->
     """Square boxes around predicted spots, and the spot [P] that each pixel belongs to.
 
     centres: [n, 3] panel, fast, slow (pixels, 0 at the corner of the first). A box is 2·half_width + 1 pixels wide and
-    is cut at the edge of its panel; a pixel of two boxes appears twice.
+    is cut at the edge of its panel; a pixel of two boxes appears twice. Raises DataError for an empty list, a panel
+    that is not there and a centre that is not finite.
     """
-    shapes = panel_shapes(detector)
-    panels, fasts, slows, spots = [], [], [], []
-    for spot, (panel, fast, slow) in enumerate(centres):
-        rows, columns = shapes[int(panel)]
-        s = np.arange(max(0, int(slow) - half_width), min(rows, int(slow) + half_width + 1))
-        f = np.arange(max(0, int(fast) - half_width), min(columns, int(fast) + half_width + 1))
-        grid = np.stack(np.meshgrid(s, f, indexing="ij")).reshape(2, -1)
-        slows.append(grid[0]), fasts.append(grid[1])
-        panels.append(np.full(grid.shape[1], int(panel))), spots.append(np.full(grid.shape[1], spot))
-    if not spots:
+    if len(centres) == 0:
         raise DataError("an empty list of shoeboxes", "there is nothing to render", "Give at least one spot")
-    panel, slow, fast, spot = (torch.as_tensor(np.concatenate(part)) for part in (panels, slows, fasts, spots))
-    return pixel_list(detector, panel, slow, fast), spot
+    shapes = panel_shapes(detector)
+    boxes, spots = [], []
+    for spot, (panel, fast, slow) in enumerate(centres):
+        box = _box(shapes, int(panel), (float(slow), float(fast)), half_width)
+        boxes.append(box)
+        spots.append(np.full(box.shape[1], spot))
+    where = torch.as_tensor(np.concatenate(boxes, axis=1))
+    return pixel_list(detector, where[0], where[1], where[2]), torch.as_tensor(np.concatenate(spots))
+
+
+def _box(shapes: tuple[tuple[int, int], ...], panel: int, centre: tuple[float, float], half_width: int) -> np.ndarray:
+    """panel, slow, fast [3, n] of the pixels within ``half_width`` of the one that ``centre`` (slow, fast) lies in."""
+    if not 0 <= panel < len(shapes) or not all(map(math.isfinite, centre)):
+        raise DataError(
+            f"a shoebox on panel {panel} at slow, fast {centre}",
+            f"the detector has {len(shapes)} panels, and a centre is finite",
+            "Leave that spot out",
+        )
+    axes = []
+    for position, count in zip(centre, shapes[panel], strict=True):
+        middle = math.floor(position)
+        axes.append(np.arange(max(0, middle - half_width), min(count, middle + half_width + 1)))
+    slow, fast = np.meshgrid(*axes, indexing="ij")
+    return np.stack([np.full(slow.size, panel), slow.ravel(), fast.ravel()])

@@ -49,18 +49,17 @@ class Renderer(nn.Module):
         scene = self.scene(exposure)
         pixels = self.pixels.to(scene.basis.device)
         size = self._block_size(scene)
-        if len(pixels) <= size:
-            return scaling.photons(self._intensity(scene, pixels), scene.fluence, scene.steps)
+        recompute = len(pixels) > size and torch.is_grad_enabled() and not _transforming()
         blocks = []
-        for start in range(0, len(pixels), size):
+        for start in range(0, max(len(pixels), 1), size):
             block = pixels[start : start + size]
-            if torch.is_grad_enabled() and not _transforming():
-                blocks.append(checkpoint(self._intensity, scene, block, use_reentrant=False))
+            if recompute:
+                blocks.append(checkpoint(self._photons, scene, block, use_reentrant=False))
             else:
-                blocks.append(self._intensity(scene, block))
+                blocks.append(self._photons(scene, block))
             if progress is not None:
                 progress(min(start + size, len(pixels)), len(pixels))
-        return scaling.photons(torch.cat(blocks), scene.fluence, scene.steps)
+        return torch.cat(blocks)
 
     def images(self, exposure: Exposure | None = None, progress: Progress | None = None) -> list[Tensor]:
         """One image [slow, fast] of photons a panel; pixels that are not selected are 0."""
@@ -136,7 +135,7 @@ class Renderer(nn.Module):
             solid_angle=solid_angle,
             fluence=scene.fluence,
             steps=scene.steps,
-            photons=scaling.photons(self._intensity(scene, pixel)[0], scene.fluence, scene.steps),
+            photons=self._photons(scene, pixel)[0],
         )
 
     def _unscaled(self, scene: Scene, rays: reference.RayTerms, lattice: reference.LatticeTerms) -> Tensor:
@@ -146,10 +145,11 @@ class Renderer(nn.Module):
         intensity = reference.lattice_intensities(lattice) @ scene.orientation_weight
         return (intensity * scene.source_weight).sum() + scene.background
 
-    def _intensity(self, scene: Scene, pixels: PixelSelection) -> Tensor:
-        """I(p)·capture·polarization·solid angle [P] of a block."""
+    def _photons(self, scene: Scene, pixels: PixelSelection) -> Tensor:
+        """Photons [P] of a block: the single normalization step."""
         samples = sample_points(pixels, self.experiment.detector, scene.oversample)
-        return MODES[self.settings.mode](scene, samples, self.settings)
+        intensity = MODES[self.settings.mode](scene, samples, self.settings)
+        return scaling.photons(intensity, scene.fluence, scene.steps)
 
     def _lattice_settings(self) -> LatticeSettings:
         settings = self.settings

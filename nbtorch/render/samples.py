@@ -28,7 +28,7 @@ class Terms:
     basis: Tensor  # [K, 3, 3] Å, after spindle and mosaic
     reciprocal: Tensor  # [3, 3] Å⁻¹, before spindle and mosaic
     n_cells: Tensor  # [3]
-    intensity: Tensor  # [] I(p), before scaling ("exact": already weighted)
+    intensity: Tensor  # [] I(p), before scaling; "exact" does not multiply it by the factors below, but term by term
     capture: Tensor  # [] cached factors, as they multiply the sum at the end
     polarization: Tensor  # []
     solid_angle: Tensor  # []
