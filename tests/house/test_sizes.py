@@ -28,10 +28,17 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def functions(path: Path) -> Iterator[tuple[str, Function]]:
-    """("file::function", node) of every function and method in a file."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    """("file::Class.function", node) of every function and method in a file."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return ((f"{relative(path)}::{name}", node) for name, node in _functions_in(tree, ""))
+
+
+def _functions_in(parent: ast.AST, prefix: str) -> Iterator[tuple[str, Function]]:
+    for node in ast.iter_child_nodes(parent):
+        name = f"{prefix}{node.name}" if isinstance(node, Function | ast.ClassDef) else ""
         if isinstance(node, Function):
-            yield f"{relative(path)}::{node.name}", node
+            yield name, node
+        yield from _functions_in(node, f"{name}." if name else prefix)
 
 
 def function_lines(node: Function) -> int:
@@ -90,7 +97,7 @@ def test_a_docstring_costs_no_lines_and_self_is_no_argument(tmp_path: Path) -> N
     path = tmp_path / "code.py"
     path.write_text(SAMPLE)
     ((name, node),) = functions(path)
-    assert name.endswith("code.py::f")
+    assert name.endswith("code.py::A.f")
     assert (function_lines(node), argument_count(node)) == (2, 3)
 
 
