@@ -101,6 +101,7 @@ static void set_size(Crystal *c, const Options *o, double beamsize) {
             n = ceil(size * 1e7 / edges[i]);
         }
         c->n[i] = n < 1.0 ? 1.0 : n;
+        c->n_is_even[i] = fmod(c->n[i], 2.0) == 0.0;
     }
 }
 

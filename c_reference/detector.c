@@ -40,18 +40,20 @@ static void set_frame(Detector *d, const Options *o) {
     if (o->pivot_explicit) d->pivot = o->pivot_explicit;
 }
 
+/* A count decides; else a size, 102.4 mm if none was given: 1024 pixels of 0.1 mm, 512 of 0.2 mm. */
 static int pixel_count(double count, double size, double pixel) {
-    double n = given(count) ? count : given(size) ? ceil(size / pixel - 0.5) : 1024.0;
+    double n = given(count) ? count : ceil(size / pixel - 0.5);
     if (!(n >= 1.0 && n <= 1e6)) fail("the detector would have %.3g pixels on a side", n);
     return (int)n;
 }
 
 static void set_size(Detector *d, const Options *o) {
+    double fast = or_default(o->detsize[0], 102.4), slow = or_default(o->detsize[1], 102.4);
     d->pixel = or_default(o->pixel, 0.1);
-    d->n_fast = pixel_count(o->n_pixels[0], o->detsize[0], d->pixel);
-    d->n_slow = pixel_count(o->n_pixels[1], o->detsize[1], d->pixel);
-    d->detsize_fast = given(o->detsize[0]) && !given(o->n_pixels[0]) ? o->detsize[0] : d->n_fast * d->pixel;
-    d->detsize_slow = given(o->detsize[1]) && !given(o->n_pixels[1]) ? o->detsize[1] : d->n_slow * d->pixel;
+    d->n_fast = pixel_count(o->n_pixels[0], fast, d->pixel);
+    d->n_slow = pixel_count(o->n_pixels[1], slow, d->pixel);
+    d->detsize_fast = given(o->n_pixels[0]) ? d->n_fast * d->pixel : fast;
+    d->detsize_slow = given(o->n_pixels[1]) ? d->n_slow * d->pixel : slow;
     d->curved = o->curved;
     d->point_pixel = o->point_pixel;
     d->twotheta = o->twotheta;

@@ -70,7 +70,8 @@ static void read_misset(Options *o, const Flag *f, char **values, int available,
         *used = 1;
         return;
     }
-    if (available < 3 || !strchr("+-.0123456789", values[0][0])) fail("-misset takes three angles in degrees, or the word random");
+    if (available < 3 || strchr("+-.0123456789", values[0][0]) == NULL)
+        fail("-misset takes three angles in degrees, or the word random");
     for (int i = 0; i < 3; i++) o->misset[i] = number(f, values[i]);
     o->misset_random = 0;
     *used = 3;

@@ -47,12 +47,20 @@ static void write_bytes(const char *path, const char *head, const void *data, si
         fail_system("cannot write %s: %s", path, strerror(errno));
 }
 
+/* Pixels outside the region of interest stay 0 and get no adc; masked ones inside it get it like any zero. */
+static int outside_roi(const Scene *s, size_t i) {
+    const int *roi = s->detector.roi;
+    int slow = (int)(i / (size_t)s->detector.n_fast), fast = (int)(i % (size_t)s->detector.n_fast);
+    return fast < roi[0] || fast > roi[1] || slow < roi[2] || slow > roi[3];
+}
+
 static void write_integer(const Scene *s, const Options *o, const float *image, double max) {
     size_t count = (size_t)s->detector.n_fast * s->detector.n_slow;
     uint16_t *pixels = allocate((double)count, sizeof *pixels, "the integer image");
     double scale = or_default(o->intensity_scale, 0.0), overloads = 0.0;
     if (scale <= 0.0) scale = max > 0.0 ? 55000.0 / max : 1.0;
-    for (size_t i = 0; i < count; i++) pixels[i] = clip(floor(image[i] * scale + o->adc + 0.5), &overloads);
+    for (size_t i = 0; i < count; i++)
+        if (!outside_roi(s, i)) pixels[i] = clip(floor(image[i] * scale + o->adc + 0.5), &overloads);
     printf("intfile_scale: %.9g\nint_overloads: %.0f\n", scale, overloads);
     write_smv(o->int_file, s, pixels);
     free(pixels);
@@ -65,7 +73,7 @@ static void write_noise(const Scene *s, const Options *o, const float *image) {
     Random random;
     random_seed(&random, o->seed);
     for (size_t i = 0; i < count; i++)
-        pixels[i] = clip(random_poisson(&random, image[i]) + floor(o->adc + 0.5), &overloads);
+        if (!outside_roi(s, i)) pixels[i] = clip(random_poisson(&random, image[i]) + floor(o->adc + 0.5), &overloads);
     printf("noise_overloads: %.0f\n", overloads);
     write_smv(o->noise_file, s, pixels);
     free(pixels);

@@ -10,12 +10,12 @@
 static int is_odd(double whole) { return floor(0.5 * whole) != 0.5 * whole; }
 
 /* sin(pi N x)/sin(pi x) with x = i + delta: the same magnitude as at delta, and the sign of (-1)^(i(N-1)). The
- * offset from the nearest integer keeps the sines exact at large N and x. An axis of one cell gives 1. */
-static double grating(double x, double n) {
-    double whole = floor(x + 0.5), delta = x - whole, value;
+ * offset from the nearest index keeps the sines exact at large N and x. An axis of one cell gives 1. */
+static double grating(double x, double nearest, double n, int n_is_even) {
+    double delta = x - nearest, value;
     if (n <= 1.0) return 1.0;
     value = delta == 0.0 ? n : sin(PI * n * delta) / sin(PI * delta);
-    return is_odd(whole) && !is_odd(n) ? -value : value;
+    return n_is_even && is_odd(nearest) ? -value : value;
 }
 
 /* 3(sin y/y - cos y)/y^2; the series where the difference would cancel. */
@@ -42,7 +42,7 @@ static double reciprocal_distance_sqr(const Crystal *c, const double *delta) {
 double lattice_factor(const Crystal *c, Term *t) {
     double delta[3], cells = c->n[0] * c->n[1] * c->n[2];
     if (c->shape == SQUARE) {
-        for (int i = 0; i < 3; i++) t->axis[i] = grating(t->hkl[i], c->n[i]);
+        for (int i = 0; i < 3; i++) t->axis[i] = grating(t->hkl[i], t->nearest[i], c->n[i], c->n_is_even[i]);
         return t->axis[0] * t->axis[1] * t->axis[2];
     }
     for (int i = 0; i < 3; i++) {

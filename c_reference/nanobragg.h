@@ -134,7 +134,7 @@ typedef struct {
     Basis direct, star;   /* after misset, before spindle and mosaic */
     double cell[6];       /* the cell that is really simulated */
     double n[3], misset[3], fudge, d_min, phi, osc;
-    int shape, n_phi, n_mosaic;
+    int shape, n_phi, n_mosaic, n_is_even[3];
     Basis *orientations;  /* direct vectors, mosaic fastest, n_phi * n_mosaic of them */
 } Crystal;
 

@@ -34,8 +34,10 @@ Steps beam_steps(double count, double range, double step) {
     return finish(count, range, range / (count - 1.0));
 }
 
-/* The spindle's steps are left edges of an exposure: the count, 2 if none is given, divides the range by n. */
+/* The spindle's steps are left edges of an exposure: the count, 2 if none is given, divides the range by n. A
+ * count alone spans one degree. */
 Steps spindle_steps(double count, double range, double step) {
+    if (count >= 1.0 && !given(range) && !given(step)) range = 1.0 * RADIANS;
     if (given(range) && !given(step)) {
         if (!(count >= 1.0)) count = 2.0;
         return finish(count, range, range / count);

@@ -304,6 +304,32 @@ def test_a_given_origin_places_the_detector(program: Path, tmp_path: Path) -> No
     np.testing.assert_array_equal(done.image, in_metres.image)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "size"), [("", 1024), ("-pixel 0.2", 512), ("-detsize 30 -pixel 0.3", 100), ("-detpixels 7", 7)]
+)
+def test_the_detector_has_a_default_size_not_a_default_count(
+    program: Path, tmp_path: Path, arguments: str, size: int
+) -> None:
+    crystal = "-cell 40 40 40 90 90 90 -default_F 10 -oversample 1 -roi 0 1 0 1"
+    assert run(program, tmp_path, f"{crystal} {arguments}").fields()["detector"] == f"{size} {size}"
+
+
+def test_spindle_steps_alone_span_one_degree(program: Path, tmp_path: Path) -> None:
+    alone = run(program, tmp_path, f"{BASE} -phi 2 -phisteps 4").image
+    assert alone is not None
+    np.testing.assert_array_equal(alone, run(program, tmp_path, f"{BASE} -phi 2 -phisteps 4 -osc 1").image)
+
+
+def test_counts_outside_the_region_of_interest_stay_zero(program: Path, tmp_path: Path) -> None:
+    run(program, tmp_path, f"{BASE} -roi 3 10 5 20 -adc 40 -intfile i.img -noisefile n.img")
+    inside = np.zeros((40, 40), bool)
+    inside[5:21, 3:11] = True
+    for name in ("i.img", "n.img"):
+        pixels = read_smv(tmp_path / name)[1]
+        assert np.all(pixels[inside] >= 40)
+        assert not np.any(pixels[~inside])
+
+
 def noise(program: Path, folder: Path, seed: int) -> tuple[np.ndarray, np.ndarray]:
     flags = ["-fluence", "1e29", "-default_F", "50", "-seed", str(seed), "-noisefile", "n.img", "-adc", "10"]
     done = run(program, folder, BASE, *flags)
