@@ -1,0 +1,88 @@
+"""Normal equations of a joint fit whose blocks share some parameters: arrow-shaped, solved by a Schur complement.
+
+Cost grows linearly with the number of blocks: a block's own parameters are eliminated before the shared ones are
+solved for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class BlockNormal(NamedTuple):
+    """Gauss–Newton matrix and gradient of one block over (shared, local) parameters."""
+
+    matrix: Tensor  # [S + L, S + L] JᵀWJ
+    gradient: Tensor  # [S + L] JᵀW(y − µ)
+
+
+class Arrow(NamedTuple):
+    """The joint problem: the shared part and each block's own and mixed parts."""
+
+    shared: Tensor  # [S, S]
+    shared_gradient: Tensor  # [S]
+    mixed: tuple[Tensor, ...]  # [S, L_b]
+    local: tuple[Tensor, ...]  # [L_b, L_b]
+    local_gradient: tuple[Tensor, ...]  # [L_b]
+
+
+def assemble(blocks: Sequence[BlockNormal], n_shared: int) -> Arrow:
+    """The arrow-shaped system of ``blocks``."""
+    s = n_shared
+    return Arrow(
+        torch.stack([block.matrix[:s, :s] for block in blocks]).sum(0),
+        torch.stack([block.gradient[:s] for block in blocks]).sum(0),
+        tuple(block.matrix[:s, s:] for block in blocks),
+        tuple(block.matrix[s:, s:] for block in blocks),
+        tuple(block.gradient[s:] for block in blocks),
+    )
+
+
+def _inverse(matrix: Tensor) -> Tensor:
+    """Inverse of a positive definite matrix, by Cholesky on the matrix scaled to a unit diagonal."""
+    if matrix.numel() == 0:
+        return matrix
+    root = matrix.diagonal().clamp(min=1e-300).rsqrt()
+    scaled = matrix * root[:, None] * root[None, :]
+    eye = torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
+    factor, failed = torch.linalg.cholesky_ex(scaled)
+    if int(failed):
+        factor = torch.linalg.cholesky(scaled + 1e-9 * eye)
+    return torch.cholesky_inverse(factor) * root[:, None] * root[None, :]
+
+
+def solve_arrow(arrow: Arrow) -> tuple[Tensor, list[Tensor]]:
+    """The step of the shared parameters [S] and of each block's own [L_b]."""
+    inverses = [_inverse(local) for local in arrow.local]
+    reduced, gradient = arrow.shared.clone(), arrow.shared_gradient.clone()
+    for mixed, inverse, own in zip(arrow.mixed, inverses, arrow.local_gradient, strict=True):
+        reduced = reduced - mixed @ inverse @ mixed.T
+        gradient = gradient - mixed @ inverse @ own
+    shared = _inverse(reduced) @ gradient
+    parts = zip(arrow.mixed, inverses, arrow.local_gradient, strict=True)
+    return shared, [inverse @ (own - mixed.T @ shared) for mixed, inverse, own in parts]
+
+
+def add_diagonal(arrow: Arrow, shared: Tensor, local: Sequence[Tensor]) -> Arrow:
+    """``arrow`` with numbers added to its diagonal: [S], and [L_b] of each block."""
+    return arrow._replace(
+        shared=arrow.shared + torch.diag(shared),
+        local=tuple(matrix + torch.diag(extra) for matrix, extra in zip(arrow.local, local, strict=True)),
+    )
+
+
+def dense(arrow: Arrow, places: Sequence[Sequence[int]], shared: Sequence[int], size: int) -> Tensor:
+    """The whole matrix [size, size]: ``shared`` and ``places`` say where each block's parameters stand."""
+    full = torch.zeros(size, size, dtype=arrow.shared.dtype, device=arrow.shared.device)
+    own = torch.tensor(shared, dtype=torch.long, device=full.device)
+    full[own[:, None], own] = arrow.shared
+    for mixed, local, place in zip(arrow.mixed, arrow.local, places, strict=True):
+        here = torch.tensor(place, dtype=torch.long, device=full.device)
+        full[here[:, None], here] = local
+        full[own[:, None], here] = mixed
+        full[here[:, None], own] = mixed.T
+    return full

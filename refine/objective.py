@@ -1,0 +1,121 @@
+"""The loss of a joint fit, and its Gauss–Newton form with scales and backgrounds projected out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from refine.block import Block
+from refine.losses import Noise, chi_square, deviance
+from refine.normal import Arrow, BlockNormal, add_diagonal, assemble
+from refine.nuisance import BoxFit, project, solve_boxes
+from refine.parameters import ParameterSet
+
+
+class Scores(NamedTuple):
+    """What each box of a block says about the block's free parameters."""
+
+    gradient: Tensor  # [B, S + L] JᵀW(y − µ), nuisances projected out
+    matrix: Tensor  # [S + L, S + L] Σ JᵀWJ
+
+
+@dataclass(frozen=True)
+class Linearization:
+    """The loss at some values, its arrow-shaped normal equations, and what is held while a step is tried."""
+
+    loss: float
+    arrow: Arrow
+    fits: tuple[BoxFit, ...]
+    scores: tuple[Scores, ...]
+
+
+class Objective:
+    """The data of all blocks and how they are compared with the model.
+
+    free_scales: every box has a scale of its own (solved inside the loss); otherwise each block's "scale" is one of
+    its parameters. ``box_weights``: [B] of each block, robust weights.
+    """
+
+    def __init__(
+        self, blocks: Sequence[Block], noise: Sequence[Noise], box_weights: Sequence[Tensor], *, free_scales: bool
+    ) -> None:
+        self.blocks = tuple(blocks)
+        self.noise = tuple(noise)
+        self.box_weights = tuple(box_weights)
+        self.free_scales = free_scales
+
+    def fit_boxes(self, block: int, model: Tensor) -> BoxFit:
+        """The nuisances of ``block`` given its rendered spots [B, Q]."""
+        boxes, columns = self.blocks[block].boxes, self.blocks[block].columns
+        return solve_boxes(model, columns, boxes.counts, boxes.valid, self.noise[block], free_scale=self.free_scales)
+
+    def box_losses(self, block: int, fit: BoxFit, weight: Tensor | None = None) -> Tensor:
+        """Loss [B] of every box; ``weight`` [B, Q] is held while steps are compared (chi-square only)."""
+        boxes, noise = self.blocks[block].boxes, self.noise[block]
+        if noise.counting and noise.model_error == 0:
+            return torch.where(boxes.valid, deviance(boxes.counts, fit.total), 0).sum(1)
+        held = fit.weight if weight is None else weight
+        spread = torch.where(held > 0, 1 / held, 1)
+        return torch.where(boxes.valid, chi_square(boxes.counts, fit.total, spread), 0).sum(1)
+
+    def loss(self, parameters: ParameterSet, held: Linearization | None = None) -> float:
+        """The loss at the current values, weights as in ``held``."""
+        total = self.restraint_loss(parameters)
+        for index, block in enumerate(self.blocks):
+            fit = self.fit_boxes(index, block.model(parameters))
+            weight = held.fits[index].weight if held else None
+            total += float((self.box_weights[index] * self.box_losses(index, fit, weight)).sum())
+        return total
+
+    def linearize(self, parameters: ParameterSet) -> Linearization:
+        """Loss and normal equations at the current values."""
+        fits, scores, normals, loss = [], [], [], self.restraint_loss(parameters)
+        for index, block in enumerate(self.blocks):
+            model, jacobian = block.jacobian(parameters)
+            fit = self.fit_boxes(index, model)
+            score = self._scores(index, model, jacobian, fit)
+            loss += float((self.box_weights[index] * self.box_losses(index, fit)).sum())
+            fits.append(fit)
+            scores.append(score)
+            normals.append(BlockNormal(score.matrix, score.gradient.sum(0)))
+        arrow = assemble(normals, len(parameters.shared))
+        return Linearization(loss, self._restrain(arrow, parameters), tuple(fits), tuple(scores))
+
+    def _scores(self, index: int, model: Tensor, jacobian: Tensor, fit: BoxFit) -> Scores:
+        """Per-box gradient and summed Gauss–Newton matrix, with the nuisances projected out."""
+        block, use = self.blocks[index], self.box_weights[index][:, None]
+        moved = jacobian * (fit.scale[:, None, None] if self.free_scales else 1)
+        scaled = (fit.scale > 0).to(model)[:, None] * model
+        design = torch.cat([scaled[..., None], block.columns], dim=-1) if self.free_scales else block.columns
+        across = project(design, fit.weight, moved)
+        weighted = across * (fit.weight * use)[..., None]
+        residual = torch.where(block.boxes.valid, block.boxes.counts - fit.total, 0)
+        gradient = (weighted.transpose(1, 2) @ residual[..., None])[..., 0]
+        return Scores(gradient, torch.einsum("bqi,bqj->ij", weighted, across))
+
+    def restraint_loss(self, parameters: ParameterSet) -> float:
+        """Σ((value − start)/restraint)² over the free restrained parameters, and the headers' own Σ(…/span)²."""
+        moved = (parameters.values.detach() - parameters.start)[parameters.free]
+        return float((moved**2 * _stiffness(parameters, parameters.free)).sum())
+
+    def _restrain(self, arrow: Arrow, parameters: ParameterSet) -> Arrow:
+        """``arrow`` with the restraints' share of matrix and gradient."""
+        shared, locals_ = parameters.shared, [parameters.local[block.index] for block in self.blocks]
+        moved = parameters.values.detach() - parameters.start
+        stiff = [_stiffness(parameters, place) for place in (shared, *locals_)]
+        pulls = [-moved[place] * k for place, k in zip((shared, *locals_), stiff, strict=True)]
+        arrow = add_diagonal(arrow, stiff[0], stiff[1:])
+        own = tuple(g + pull for g, pull in zip(arrow.local_gradient, pulls[1:], strict=True))
+        return arrow._replace(shared_gradient=arrow.shared_gradient + pulls[0], local_gradient=own)
+
+
+def _stiffness(parameters: ParameterSet, place: Sequence[int]) -> Tensor:
+    """1/restraint² + 1/span² [len(place)].
+
+    A header is a measurement too, if a poor one: a direction that the data do not determine stays where it was.
+    """
+    return parameters.column("restraint", place) ** -2 + parameters.column("span", place) ** -2

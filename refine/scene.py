@@ -1,0 +1,115 @@
+"""From an experiment list to the models of a joint fit: one detector, and a crystal for every still or scan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from nbtorch.config import BeamConfig, CrystalConfig, DetectorConfig, Exposure, MosaicConfig
+from nbtorch.errors import DataError
+from nbtorch.io import ExperimentList, check_against_cell, read_amplitudes
+from nbtorch.io.expt import ExperimentEntry
+from nbtorch.models import Beam, Crystal, Detector, Experiment, StructureFactors
+from nbtorch.models.detector import root_group
+from nbtorch.units import CLASSICAL_ELECTRON_RADIUS_SQUARED
+from refine.physical import chosen_groups
+from refine.settings import FitSettings
+
+Say = Callable[[str], None]
+DEFAULT_N_CELLS = (20.0, 20.0, 20.0)  # until the width of the spots says better
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One block of the fit: a crystal and the frames it was exposed in. ``still``: one frame, no rocking."""
+
+    index: int
+    experiment: Experiment
+    entry: ExperimentEntry
+    images: tuple[Path, ...]
+    still: bool
+
+    def exposures(self, steps: int) -> tuple[Exposure, ...]:
+        """The spindle range of every frame, in ``steps`` midpoint steps."""
+        scan = self.entry.scan
+        if scan is None:
+            return (Exposure(),)
+        return tuple(scan.exposure(frame, 1 if self.still else steps) for frame in range(len(self.images)))
+
+
+@dataclass(frozen=True)
+class Scene:
+    """All shots and what they share."""
+
+    shots: tuple[Shot, ...]
+    detector: Detector
+    structure_factors: StructureFactors
+    document: ExperimentList
+    has_amplitudes: bool
+
+
+def beam_for_fit(beam: BeamConfig, settings: FitSettings) -> BeamConfig:
+    """``beam`` with the spectrum asked for, and a fluence that makes r_e²·fluence 1: scales carry the rest."""
+    fluence = 1 / CLASSICAL_ELECTRON_RADIUS_SQUARED
+    return replace(beam, spectrum=settings.beam.spectrum, fluence=fluence)
+
+
+def detector_for_fit(detector: DetectorConfig, settings: FitSettings) -> DetectorConfig:
+    """``detector`` with its sensor in as many layers as asked for, where it has one."""
+    thick = any(panel.thickness > 0 for panel in detector.panels)
+    return replace(detector, layers=settings.detector.layers if thick else 1)
+
+
+def build_scene(
+    document: ExperimentList, frames: dict[int, tuple[Path, ...]], settings: FitSettings, say: Say
+) -> Scene:
+    """The models of ``document`` for the entries that ``frames`` (entry → files) names.
+
+    Raises DataError where an entry has no crystal, or where entries have different detectors.
+    """
+    entries = [(index, document.entries[index]) for index in sorted(frames)]
+    if len({entry.detector_index for _, entry in entries}) > 1:
+        raise DataError(str(document.path), "its experiments have different detectors", "Fit one detector at a time")
+    first = entries[0][1]
+    if any(entry.crystal is None for _, entry in entries):
+        raise DataError(str(document.path), "an experiment has no crystal", "Index it first (dials.index)")
+    factors = structure_factors(document, settings, say)
+    config = detector_for_fit(first.detector, settings)
+    detector = Detector(config, chosen_groups(root_group(config), len(config.panels), settings.detector.levels))
+    beams = {e.beam_index: Beam(beam_for_fit(e.beam, settings)) for _, e in entries}
+    shots = []
+    for number, (index, entry) in enumerate(entries):
+        still = entry.scan is None or settings.data.still or len(frames[index]) == 1
+        crystal = Crystal(crystal_for_fit(entry, settings))
+        experiment = Experiment(crystal, beams[entry.beam_index], detector, factors)
+        shots.append(Shot(number, experiment, entry, frames[index], still))
+    return Scene(tuple(shots), detector, factors, document, settings.data.amplitudes != "none")
+
+
+def crystal_for_fit(entry: ExperimentEntry, settings: FitSettings) -> CrystalConfig:
+    """The crystal of ``entry`` with the shape, size and mosaic spread that an .expt does not carry."""
+    assert entry.crystal is not None
+    spread = settings.crystal.mosaic_spread or 0.0
+    domains = settings.crystal.mosaic_domains or (1 if spread == 0 else 26)
+    return replace(
+        entry.crystal,
+        shape=settings.render.shape,
+        n_cells=settings.crystal.n_cells or DEFAULT_N_CELLS,
+        mosaic=MosaicConfig(spread, domains),
+    )
+
+
+def structure_factors(document: ExperimentList, settings: FitSettings, say: Say) -> StructureFactors:
+    """The amplitudes asked for, or every F = 1. A reflection that a file lacks gets the median amplitude."""
+    if settings.data.amplitudes == "none":
+        return StructureFactors(default_F=1.0)
+    amplitudes = read_amplitudes(Path(settings.data.amplitudes))
+    crystal = document.entries[0].crystal
+    assert crystal is not None
+    for note in (*amplitudes.notes, *check_against_cell(amplitudes, crystal)):
+        say(note)
+    default = float(np.median(amplitudes.F)) if len(amplitudes.F) else 1.0
+    return StructureFactors(amplitudes.hkl, amplitudes.F, group=amplitudes.asu_index, default_F=default)

@@ -1,0 +1,184 @@
+"""Shoeboxes: the pixels around each reflection over all frames it touches, padded to one size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nbtorch.config import DetectorConfig
+from nbtorch.errors import DataError
+from nbtorch.render import PixelSelection
+from nbtorch.render.pixels import panel_shapes
+
+MAX_PIXELS = 10**8  # of one block's boxes: 6 GB of numbers, more than any real block holds
+
+
+@dataclass(frozen=True)
+class BoxPlan:
+    """Where shoeboxes lie. One row a reflection: hkl [B, 3], panel [B], and half-open ranges [B, 2] in pixels, frames."""
+
+    hkl: np.ndarray
+    panel: np.ndarray
+    fast: np.ndarray
+    slow: np.ndarray
+    frame: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.panel)
+
+    def __getitem__(self, chosen: np.ndarray) -> BoxPlan:
+        return BoxPlan(self.hkl[chosen], self.panel[chosen], self.fast[chosen], self.slow[chosen], self.frame[chosen])
+
+
+@dataclass(frozen=True)
+class Shoeboxes:
+    """Pixels of B reflections, padded to Q each. frame, slow, fast, counts, valid: [B, Q]; panel [B], hkl [B, 3].
+
+    ``position`` [B, Q] is where a pixel's model value lies among the P distinct pixels of ``selections``, one
+    selection a frame, so that a pixel of two boxes is rendered once; padding points at 0. ``gain`` (ADU a photon) and
+    ``readout`` (ADU) are those of the pixel's panel, [B].
+    """
+
+    hkl: Tensor
+    panel: Tensor
+    frame: Tensor
+    slow: Tensor
+    fast: Tensor
+    counts: Tensor
+    valid: Tensor
+    position: Tensor
+    selections: tuple[tuple[int, PixelSelection], ...]
+    gain: Tensor
+    readout: Tensor
+
+    def __len__(self) -> int:
+        return len(self.panel)
+
+    @property
+    def n_pixels(self) -> int:
+        """Valid pixels of all boxes."""
+        return int(self.valid.sum())
+
+
+def plan_boxes(
+    detector: DetectorConfig,
+    hkl: np.ndarray,
+    panel: np.ndarray,
+    centre: np.ndarray,
+    half: tuple[int, int],
+    n_frames: int,
+) -> tuple[BoxPlan, np.ndarray]:
+    """Boxes of 2·half[0] + 1 pixels and 2·half[1] + 1 frames around ``centre`` [n, 3] = (fast, slow, frame).
+
+    Cut at the edges of panel and scan. Returns the plan and the indices [B] of the reflections that have a box.
+    """
+    shapes = np.array(panel_shapes(detector))[panel]
+    middle = np.floor(centre).astype(int)
+    low, high = middle - [half[0], half[0], half[1]], middle + [half[0] + 1, half[0] + 1, half[1] + 1]
+    limit = np.stack([shapes[:, 1], shapes[:, 0], np.full(len(panel), n_frames)], axis=1)
+    low, high = np.clip(low, 0, limit), np.clip(high, 0, limit)
+    keep = np.nonzero((high > low).all(1))[0]
+    ranges = np.stack([low, high], axis=2)[keep]
+    return BoxPlan(hkl[keep], panel[keep], ranges[:, 0], ranges[:, 1], ranges[:, 2]), keep
+
+
+def cut(
+    plan: BoxPlan,
+    frames: Sequence[Sequence[np.ndarray]],
+    valid: Sequence[Sequence[np.ndarray]],
+    noise: tuple[np.ndarray, np.ndarray],
+) -> Shoeboxes:
+    """The pixels of ``plan`` from ``frames`` (frame → panel → [slow, fast]) and their ``valid`` masks.
+
+    noise: gain and read-out noise of every panel. Raises DataError for an empty plan or an absurd number of pixels.
+    """
+    if len(plan) == 0:
+        raise DataError("an empty list of shoeboxes", "no reflection is predicted where pixels were measured", _HINT)
+    sizes = np.stack([np.diff(r, axis=1)[:, 0] for r in (plan.frame, plan.slow, plan.fast)], axis=1)
+    width = int(sizes.prod(1).max())
+    if width * len(plan) > MAX_PIXELS:
+        raise DataError(
+            f"{len(plan)} boxes of {width} pixels", "they exceed the memory", "Set loss.box_half_width lower"
+        )
+    arrays = {name: np.zeros((len(plan), width)) for name in ("frame", "slow", "fast", "counts", "valid")}
+    for box in range(len(plan)):
+        grid = np.meshgrid(*(np.arange(*r[box]) for r in (plan.frame, plan.slow, plan.fast)), indexing="ij")
+        n = grid[0].size
+        for name, values in zip(("frame", "slow", "fast"), grid, strict=True):
+            arrays[name][box, :n] = values.ravel()
+        panel, window = plan.panel[box], (slice(*plan.slow[box]), slice(*plan.fast[box]))
+        cube = range(*plan.frame[box])
+        good = np.stack([valid[z][panel][window] for z in cube]).ravel()
+        counts = np.stack([frames[z][panel][window] for z in cube]).ravel().astype(float)
+        arrays["valid"][box, :n] = good
+        arrays["counts"][box, :n] = np.where(good, counts, 0.0)
+    return _assemble(plan, arrays, panel_shapes_of(frames[0]), noise)
+
+
+_HINT = "Compare data.experiment with the frames, or draw the predictions with --check"
+
+
+def panel_shapes_of(frame: Sequence[np.ndarray]) -> tuple[tuple[int, int], ...]:
+    """(slow, fast) counts of the panels of one frame."""
+    return tuple((int(panel.shape[0]), int(panel.shape[1])) for panel in frame)
+
+
+def _assemble(
+    plan: BoxPlan,
+    arrays: dict[str, np.ndarray],
+    shapes: tuple[tuple[int, int], ...],
+    noise: tuple[np.ndarray, np.ndarray],
+) -> Shoeboxes:
+    """Tensors of the padded ``arrays``, and the distinct pixels of each frame."""
+    good = arrays["valid"] > 0
+    panel = np.broadcast_to(plan.panel[:, None], good.shape)
+    key = np.stack([arrays["frame"], panel, arrays["slow"], arrays["fast"]], axis=-1)[good].astype(int)
+    if len(key) == 0:
+        raise DataError("the shoeboxes", "every pixel of them is masked", "Check the mask and the trusted range")
+    distinct, inverse = np.unique(key, axis=0, return_inverse=True)
+    position = np.zeros(good.shape, dtype=int)
+    position[good] = inverse.ravel()
+    selections = []
+    for z in np.unique(distinct[:, 0]):
+        rows = torch.as_tensor(distinct[distinct[:, 0] == z])
+        selections.append((int(z), PixelSelection(rows[:, 1], rows[:, 2], rows[:, 3], shapes)))
+    tensor = {name: torch.as_tensor(values) for name, values in arrays.items()}
+    return Shoeboxes(
+        hkl=torch.as_tensor(np.ascontiguousarray(plan.hkl)),
+        panel=torch.as_tensor(np.ascontiguousarray(plan.panel)),
+        frame=tensor["frame"].long(),
+        slow=tensor["slow"],
+        fast=tensor["fast"],
+        counts=tensor["counts"],
+        valid=torch.as_tensor(good),
+        position=torch.as_tensor(position),
+        selections=tuple(selections),
+        gain=torch.as_tensor(noise[0][plan.panel]),
+        readout=torch.as_tensor(noise[1][plan.panel]),
+    )
+
+
+def background_columns(boxes: Shoeboxes, kind: str) -> Tensor:
+    """Design [B, Q, C] of the background: a tilted "plane" a frame, one constant a frame, or one constant in all.
+
+    "plane" (C = 3 a frame), "frame" (C = 1 a frame), "constant" (C = 1). Frames count from the box's first, and a
+    plane is written about the centre of the box in half widths, so that its three columns are of one size.
+    """
+    if kind == "constant":
+        return boxes.valid.to(boxes.counts)[..., None]
+    first = torch.where(boxes.valid, boxes.frame, boxes.frame.max() + 1).amin(1, keepdim=True)
+    local = torch.where(boxes.valid, boxes.frame - first, 0)
+    here = torch.nn.functional.one_hot(local, int(local.max()) + 1).to(boxes.counts) * boxes.valid[..., None]
+    if kind == "frame":
+        return here
+    across = [here]
+    for coordinate in (boxes.fast, boxes.slow):
+        weight = boxes.valid.to(coordinate)
+        mean = (coordinate * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True)
+        spread = ((coordinate - mean) * weight).abs().amax(1, keepdim=True).clamp(min=1)
+        across.append(here * ((coordinate - mean) / spread)[..., None])
+    return torch.cat(across, dim=-1)

@@ -1,0 +1,126 @@
+"""Levenberg–Marquardt on the projected normal equations.
+
+Marquardt, J. Soc. Indust. Appl. Math. 11, 431 (1963), with the damping rule of Nielsen (IMM-REP-1999-05).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from refine.normal import Arrow, add_diagonal, dense, solve_arrow
+from refine.objective import Linearization, Objective
+from refine.parameters import ParameterSet
+
+_TRIES = 10  # dampings tried before a step counts as stuck
+_LEAST_DAMPING = 1e-9
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one iteration did. ``move`` is the largest change of a value in units of its (undamped) sigma."""
+
+    loss_before: float
+    loss_after: float
+    accepted: bool
+    move: float
+    damping: float
+
+
+class LevenbergMarquardt:
+    """The damping between iterations, and one iteration at a time."""
+
+    def __init__(self, damping: float = 1e-3) -> None:
+        self.damping = damping
+
+    def step(self, objective: Objective, parameters: ParameterSet) -> Step:
+        """Move ``parameters`` to a lower loss, or leave them where they are."""
+        here = objective.linearize(parameters)
+        before = parameters.values.detach().clone()
+        arrow = _hold_at_bounds(here.arrow, parameters, objective)
+        growth = 2.0
+        for _ in range(_TRIES):
+            change = _damped(arrow, self.damping, parameters, objective)
+            trial = parameters.clamp(before + change)
+            parameters.values.data.copy_(trial)
+            loss = objective.loss(parameters, here)
+            if loss <= here.loss and bool(torch.isfinite(trial).all()):
+                move = _in_sigmas(arrow, trial - before, parameters, objective)
+                self._loosen(here, loss, change, arrow, parameters, objective)
+                return Step(here.loss, loss, True, move, self.damping)
+            self.damping, growth = max(self.damping, _LEAST_DAMPING) * growth, growth * 2
+        parameters.values.data.copy_(before)
+        return Step(here.loss, here.loss, False, 0.0, self.damping)
+
+    def _loosen(
+        self,
+        here: Linearization,
+        loss: float,
+        change: Tensor,
+        arrow: Arrow,
+        parameters: ParameterSet,
+        objective: Objective,
+    ) -> None:
+        """Nielsen's rule: the better the quadratic model predicted the gain, the less damping next time."""
+        gradient = _gather(arrow.shared_gradient, arrow.local_gradient, parameters, objective)
+        promised = float((change * gradient).sum())  # at least half of the gain that the undamped model promises
+        ratio = (here.loss - loss) / max(promised, 1e-300)
+        self.damping = max(_LEAST_DAMPING, self.damping * max(1 / 10, 1 - (2 * min(ratio, 2.0) - 1) ** 3))
+
+
+def _gather(shared: Tensor, local: Sequence[Tensor], parameters: ParameterSet, objective: Objective) -> Tensor:
+    """Shared [S] and local [L_b] numbers in the order of all parameters [T]; 0 for those that are held."""
+    full = torch.zeros_like(parameters.start)
+    full[parameters.shared] = shared
+    for block, values in zip(objective.blocks, local, strict=True):
+        full[parameters.local[block.index]] = values
+    return full
+
+
+def _damped(arrow: Arrow, damping: float, parameters: ParameterSet, objective: Objective) -> Tensor:
+    """The step [T] of the normal equations with ``damping`` times their diagonal added."""
+    extra = [damping * local.diagonal() for local in arrow.local]
+    shared, local = solve_arrow(add_diagonal(arrow, damping * arrow.shared.diagonal(), extra))
+    return _gather(shared, local, parameters, objective)
+
+
+def _in_sigmas(arrow: Arrow, change: Tensor, parameters: ParameterSet, objective: Objective) -> float:
+    """√(Δᵀ·H·Δ): the size of a change in units of the joint sigma."""
+    total = change[parameters.shared] @ arrow.shared @ change[parameters.shared]
+    for block, mixed, local in zip(objective.blocks, arrow.mixed, arrow.local, strict=True):
+        own = change[parameters.local[block.index]]
+        total = total + own @ local @ own + 2 * change[parameters.shared] @ mixed @ own
+    return float(total.clamp(min=0).sqrt())
+
+
+def _hold_at_bounds(arrow: Arrow, parameters: ParameterSet, objective: Objective) -> Arrow:
+    """``arrow`` without the parameters that sit on a bound and are pushed against it."""
+    gradient = _gather(arrow.shared_gradient, arrow.local_gradient, parameters, objective)
+    values = parameters.values.detach()
+    stuck = ((values <= parameters.column("lower")) & (gradient < 0)) | (
+        (values >= parameters.column("upper")) & (gradient > 0)
+    )
+    if not bool(stuck.any()):
+        return arrow
+    free = (~stuck).to(values)
+    shared, locals_ = free[parameters.shared], [free[parameters.local[block.index]] for block in objective.blocks]
+
+    def held(matrix: Tensor, keep: Tensor) -> Tensor:
+        return matrix * keep[:, None] * keep[None, :] + torch.diag((1 - keep) * matrix.diagonal())
+
+    return Arrow(
+        held(arrow.shared, shared),
+        arrow.shared_gradient * shared,
+        tuple(m * shared[:, None] * keep[None, :] for m, keep in zip(arrow.mixed, locals_, strict=True)),
+        tuple(held(m, keep) for m, keep in zip(arrow.local, locals_, strict=True)),
+        tuple(g * keep for g, keep in zip(arrow.local_gradient, locals_, strict=True)),
+    )
+
+
+def whole_matrix(arrow: Arrow, parameters: ParameterSet, objective: Objective) -> Tensor:
+    """The normal matrix over all parameters [T, T]; zero rows for those that are held."""
+    places = [parameters.local[block.index] for block in objective.blocks]
+    return dense(arrow, places, parameters.shared, len(parameters))
