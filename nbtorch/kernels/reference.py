@@ -139,6 +139,7 @@ class RaySettings(NamedTuple):
     curved: bool = False
     point_pixel: bool = False
     polarized: bool = True  # False: polarization factor 1 (-nopolar)
+    curved_distance: float | None = None  # mm; None: where the beam meets the panel
 
 
 def ray_terms(panels: PanelFrames, beam: BeamFrame, samples: Samples, settings: RaySettings) -> RayTerms:
@@ -148,7 +149,7 @@ def ray_terms(panels: PanelFrames, beam: BeamFrame, samples: Samples, settings: 
     position = detector.sample_position(frame, pixel_size, samples.fast, samples.slow, samples.depth)
     close_distance = (frame[:, 3] * frame[:, 2]).sum(-1)
     if settings.curved:
-        position = detector.curve(position, frame, beam.axis)
+        position = detector.curve(position, frame, beam.axis, settings.curved_distance)
     airpath = position.norm(dim=-1)
     diffracted = position / airpath[:, None]
     area = pixel_size.prod(-1)

@@ -1,0 +1,81 @@
+"""Which backend serves a call: the C kernels for float tensors on the CPU, the PyTorch twin for everything else."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from nbtorch.config import LatticeSettings
+from nbtorch.errors import ConfigError
+from nbtorch.functional.structure_factor import StructureFactorTable
+from nbtorch.kernels import reference
+from nbtorch.kernels.lattice_function import LatticeStatics, LatticeSum
+from nbtorch.kernels.native import lattice_op, library
+
+logger = logging.getLogger("nbtorch")
+NATIVE_DTYPES = (torch.float32, torch.float64)
+BACKENDS = ("auto", "reference", "native")
+
+
+@cache
+def _tell_that_reference_serves() -> None:
+    """Once a process. A log line and not a warning: the images are the same, only slower."""
+    logger.warning("the C kernels were not compiled; the PyTorch reference serves, slower. %s", library.HOW_TO_GET_IT)
+
+
+def uses_native(backend: str, tensors: Sequence[Tensor]) -> bool:
+    """Whether the C kernels serve a call with ``tensors``.
+
+    "auto" takes them for float tensors on the CPU when they were compiled. Raises ConfigError for an unknown backend,
+    and when "native" is asked for and cannot be had.
+    """
+    if backend not in BACKENDS:
+        raise ConfigError(f"backend={backend!r}", "it is not a known backend", f"Use one of: {', '.join(BACKENDS)}")
+    if backend == "reference":
+        return False
+    suits = all(tensor.device.type == "cpu" and tensor.dtype in NATIVE_DTYPES for tensor in tensors)
+    if backend == "native":
+        library.require()
+        if not suits:
+            kinds = sorted({f"{tensor.dtype} on {tensor.device.type}" for tensor in tensors})
+            raise ConfigError(
+                "backend='native'",
+                f"the C kernels take float32 and float64 tensors on the CPU, not {', '.join(kinds)}",
+                "Use backend='auto', or move the tensors",
+            )
+        return True
+    if suits and not library.is_available():
+        _tell_that_reference_serves()
+    return suits and library.is_available()
+
+
+def lattice_sum(
+    diffracted: Tensor,
+    incident: Tensor,
+    wavelength: Tensor,
+    basis: Tensor,
+    n_cells: Tensor,
+    metric: Tensor,
+    table: StructureFactorTable | None,
+    weight: Tensor,
+    settings: LatticeSettings,
+) -> Tensor:
+    """Σ_k weight_k·|F_cell|²·|F_latt|² [P, S] over K orientations, by the backend that suits.
+
+    Arguments and source: :func:`nbtorch.kernels.reference.lattice_sum`. Differentiable in every tensor, in reverse and
+    forward mode, and under ``torch.func``. Raises ConfigError when the native backend is asked for and cannot serve.
+    """
+    values = None if table is None else table.values
+    tensors = (diffracted, incident, wavelength, basis, n_cells, metric, values, weight)
+    if not uses_native(settings.backend, [t for t in tensors if t is not None]):
+        return reference.lattice_sum(diffracted, incident, wavelength, basis, n_cells, metric, table, weight, settings)
+    statics = LatticeStatics.of(settings, table, diffracted.dtype)
+    if torch.compiler.is_compiling():  # the compiler knows operators, not functions with a forward rule
+        value: Tensor = lattice_op.lattice_value(*tensors, statics.choices, statics.limits)
+        return value
+    summed: Tensor = LatticeSum.apply(statics, *tensors)
+    return summed

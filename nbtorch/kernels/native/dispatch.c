@@ -1,0 +1,103 @@
+/* Run-time choice of the instruction set. Compiled once, for any machine of the architecture. */
+#include <string.h>
+
+#include "lattice.h"
+
+#define EXPORT __attribute__((visibility("default")))
+
+#define DECLARE(set)                                                    \
+    int nbt_lattice_value_double_##set(const struct lattice_args *);    \
+    int nbt_lattice_value_float_##set(const struct lattice_args *);     \
+    int nbt_lattice_gradient_double_##set(const struct lattice_args *); \
+    int nbt_lattice_gradient_float_##set(const struct lattice_args *);  \
+    int nbt_lattice_tangents_double_##set(const struct lattice_args *); \
+    int nbt_lattice_tangents_float_##set(const struct lattice_args *);
+
+#define FUNCTIONS(set)                                                                                      \
+    {{{nbt_lattice_value_double_##set, nbt_lattice_value_float_##set},                                      \
+      {nbt_lattice_gradient_double_##set, nbt_lattice_gradient_float_##set},                                \
+      {nbt_lattice_tangents_double_##set, nbt_lattice_tangents_float_##set}}}
+
+struct functions {
+    int (*lattice[3][2])(const struct lattice_args *); /* [value, gradient, tangents][double, float] */
+};
+
+struct instruction_set {
+    const char *name;
+    struct functions functions;
+};
+
+DECLARE(baseline)
+#ifdef WITH_AVX2
+DECLARE(avx2)
+#endif
+#ifdef WITH_AVX512
+DECLARE(avx512)
+#endif
+
+/* From the plainest up: the last one that the machine can execute is the default. */
+static const struct instruction_set SETS[] = {
+    {"baseline", FUNCTIONS(baseline)},
+#ifdef WITH_AVX2
+    {"avx2", FUNCTIONS(avx2)},
+#endif
+#ifdef WITH_AVX512
+    {"avx512", FUNCTIONS(avx512)},
+#endif
+};
+#define N_SETS ((int)(sizeof SETS / sizeof *SETS))
+
+static int can_execute(const char *name) {
+#if defined(__x86_64__)
+    if (!strcmp(name, "avx2")) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    if (!strcmp(name, "avx512"))
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("fma");
+#endif
+    return !strcmp(name, "baseline");
+}
+
+static int chosen = -1;
+
+static const struct functions *functions(void) {
+    if (chosen < 0)
+        for (int i = 0; i < N_SETS; i++)
+            if (can_execute(SETS[i].name)) chosen = i;
+    return &SETS[chosen].functions;
+}
+
+/* Name of the i-th compiled set, or NULL past the last. */
+EXPORT const char *nbt_instruction_set(int i) { return i >= 0 && i < N_SETS ? SETS[i].name : 0; }
+
+/* Whether this machine can execute a compiled set. */
+EXPORT int nbt_can_execute(const char *name) {
+    for (int i = 0; i < N_SETS; i++)
+        if (!strcmp(SETS[i].name, name)) return can_execute(name);
+    return 0;
+}
+
+/* Name of the set in use. */
+EXPORT const char *nbt_current_set(void) {
+    functions();
+    return SETS[chosen].name;
+}
+
+/* Use a set by name; returns 0 when it is compiled and can be executed. */
+EXPORT int nbt_use_set(const char *name) {
+    for (int i = 0; i < N_SETS; i++)
+        if (!strcmp(SETS[i].name, name) && can_execute(name)) {
+            chosen = i;
+            return 0;
+        }
+    return 1;
+}
+
+/* kind: 0 value, 1 gradient, 2 tangents. Returns 1 when memory is short. */
+EXPORT int nbt_lattice(const struct lattice_args *args, int kind, int single) {
+    return functions()->lattice[kind][single != 0](args);
+}
+
+
+/* So that a library of another version is refused instead of misread. */
+EXPORT int nbt_lattice_args_size(void) { return (int)sizeof(struct lattice_args); }

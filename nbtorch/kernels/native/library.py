@@ -1,0 +1,120 @@
+"""The compiled library: found beside the sources, loaded with ctypes, refused when it is of another version."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from nbtorch.errors import ConfigError
+
+DIRECTORY = Path(__file__).resolve().parent
+HOW_TO_GET_IT = "Install a C compiler (Debian: apt-get install gcc) and run: python -m nbtorch.kernels.native.build"
+
+_int, _float, _array = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
+
+
+def _fields(kind: type, names: str) -> list[tuple[str, type]]:
+    return [(name, kind) for name in names.split()]
+
+
+class LatticeArgs(ctypes.Structure):
+    """``struct lattice_args`` of lattice.h, field by field."""
+
+    _fields_ = (
+        *_fields(_int, "n_pixels n_sources n_orientations n_threads shape interpolation"),
+        ("first", _int * 3),
+        ("count", _int * 3),
+        *_fields(_float, "default_F dmin culling"),
+        *_fields(_array, "diffracted incident wavelength basis n_cells metric weight table value grad"),
+        *_fields(_array, "grad_diffracted grad_incident grad_wavelength"),
+        *_fields(_array, "grad_basis grad_n_cells grad_metric grad_weight grad_table"),
+        ("n_tangents", _int),
+        *_fields(_array, "dot_diffracted dot_incident dot_wavelength"),
+        *_fields(_array, "dot_basis dot_n_cells dot_metric dot_weight dot_table tangent"),
+    )
+
+
+def _open() -> ctypes.CDLL | None:
+    """The library beside this file, or None when it was not built."""
+    paths = sorted(DIRECTORY.glob("libnbtorch_native.*"))
+    return ctypes.CDLL(str(paths[0])) if paths else None
+
+
+@cache
+def load() -> ctypes.CDLL | None:
+    """The library, or None when it is absent. Raises ConfigError when it was built from other sources."""
+    library = _open()
+    if library is None:
+        return None
+    library.nbt_instruction_set.restype = ctypes.c_char_p
+    library.nbt_current_set.restype = ctypes.c_char_p
+    if library.nbt_lattice_args_size() != ctypes.sizeof(LatticeArgs):
+        raise ConfigError(str(DIRECTORY), "the compiled kernels are of another version than the sources", HOW_TO_GET_IT)
+    return library
+
+
+def is_available() -> bool:
+    """Whether the compiled kernels can be used."""
+    return load() is not None
+
+
+def require() -> ctypes.CDLL:
+    """The library. Raises ConfigError, with the way to get it, when it is absent."""
+    library = load()
+    if library is None:
+        raise ConfigError("backend='native'", "the C kernels were not compiled", HOW_TO_GET_IT)
+    return library
+
+
+def instruction_sets() -> dict[str, bool]:
+    """The instruction sets the library was compiled for, plainest first, and whether this machine executes them."""
+    library = require()
+    names: list[bytes] = []
+    while name := library.nbt_instruction_set(len(names)):
+        names.append(name)
+    return {name.decode(): bool(library.nbt_can_execute(name)) for name in names}
+
+
+def use_instruction_set(name: str) -> str:
+    """Use ``name`` from now on, in the whole process; returns the set used before. For tests and measurements."""
+    library = require()
+    before: str = library.nbt_current_set().decode()
+    if library.nbt_use_set(name.encode()):
+        usable = ", ".join(known for known, runs in instruction_sets().items() if runs)
+        raise ConfigError(f"instruction set {name!r}", "it is not compiled or not executable here", f"Use: {usable}")
+    return before
+
+
+def as_double(tensor: Tensor) -> Tensor:
+    """``tensor`` as the C code wants it: float64, contiguous, on the CPU."""
+    return tensor.detach().to(torch.float64).contiguous()
+
+
+class Arguments:
+    """Fills a ctypes structure from tensors, and keeps every tensor alive for as long as C may read it."""
+
+    def __init__(self, structure: ctypes.Structure) -> None:
+        self.structure = structure
+        self._alive: list[Tensor] = []
+
+    def integers(self, **values: int | Sequence[int]) -> None:
+        """Set integer fields; a sequence of three fills an array field."""
+        for name, value in values.items():
+            setattr(self.structure, name, value if isinstance(value, int) else (_int * 3)(*value))
+
+    def give(self, **tensors: Tensor | None) -> None:
+        """Hand over inputs, converted where they must be; None stays NULL."""
+        for name, tensor in tensors.items():
+            if tensor is not None:
+                self.result(**{name: as_double(tensor)})
+
+    def result(self, **tensors: Tensor) -> None:
+        """Hand over float64 contiguous tensors for C to fill."""
+        for name, tensor in tensors.items():
+            self._alive.append(tensor)
+            setattr(self.structure, name, tensor.data_ptr())
