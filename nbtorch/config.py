@@ -110,7 +110,10 @@ class PanelGroup:
 
 @dataclass(frozen=True)
 class DetectorConfig:
-    """Panels and how they are grouped. ``layers`` slices the sensor; ``curved`` bends it around the sample."""
+    """Panels and how they are grouped. ``layers`` slices the sensor; ``curved`` bends it around the sample.
+
+    ``curved_distance`` (mm) is the radius it is bent to, by default where the beam meets the panel's plane.
+    """
 
     panels: tuple[PanelConfig, ...]
     hierarchy: PanelGroup | None = None
@@ -118,6 +121,7 @@ class DetectorConfig:
     curved: bool = False
     point_pixel: bool = False
     layer_step: float | None = None  # mm; None: thickness / layers
+    curved_distance: float | None = None  # nanoBragg's own differs from the default on a 2θ arm
 
     def __post_init__(self) -> None:
         if not self.panels:

@@ -49,12 +49,12 @@ def exact_vectors(cell: Tensor) -> tuple[Tensor, Tensor]:
 def nanobragg_vectors(cell: Tensor) -> tuple[Tensor, Tensor]:
     """(a, b, c) and (a*, b*, c*), [3, 3] each, as nanoBragg makes them, wrong unless α = β = 90°.
 
-    nanoBragg: c*_z = V/(a·b·c·sin γ*); the direct vectors are rebuilt from the stars and rescaled to the lengths
+    nanoBragg: c*_z = |c*|·V/(a·b·c·sin γ*); the direct vectors are rebuilt from the stars and rescaled to the lengths
     given; the stars are then rebuilt with the original V, so that a·a* is not 1 (docs/physics.md §3.1).
     """
-    cos_gamma = reciprocal_cell(cell)[1][2]
+    lengths, cosines = reciprocal_cell(cell)
     v = volume(cell)
-    stars = _standard_reciprocal(cell, v / (cell[:3].prod() * torch.sqrt(1 - cos_gamma**2)))
+    stars = _standard_reciprocal(cell, lengths[2] * v / (cell[:3].prod() * torch.sqrt(1 - cosines[2] ** 2)))
     direct = dual(stars)
     direct = direct * (cell[:3] / direct.norm(dim=-1))[:, None]
     a, b, c = direct

@@ -19,18 +19,20 @@ def sample_position(frame: Tensor, pixel_size: Tensor, fast: Tensor, slow: Tenso
     return (along[:, :, None] * frame[:, :3]).sum(1) + frame[:, 3]
 
 
-def curve(position: Tensor, frame: Tensor, beam_axis: Tensor) -> Tensor:
+def curve(position: Tensor, frame: Tensor, beam_axis: Tensor, distance: float | None = None) -> Tensor:
     """position: [P, 3] mm of a detector bent into a sphere around the sample.
 
     Every pixel lies at ``distance`` along the beam, rotated about the slow axis by position_y/distance, then about
-    the fast axis by position_z/distance. nanoBragg: the second and third LAB components of the flat position are
+    the fast axis by position_z/distance. ``distance`` (mm) is by default where the beam meets the plane. nanoBragg: the second and third LAB components of the flat position are
     taken, whatever the axes are.
     """
     fast, slow, normal, origin = frame.unbind(1)
-    distance = (origin * normal).sum(-1) / (normal * beam_axis).sum(-1)
-    centre = distance[:, None] * beam_axis
-    turned = rotate_about_axis(centre, slow, position[:, 1] / distance)
-    return rotate_about_axis(turned, fast, position[:, 2] / distance)
+    radius = (origin * normal).sum(-1) / (normal * beam_axis).sum(-1)
+    if distance is not None:
+        radius = torch.full_like(radius, distance)
+    centre = radius[:, None] * beam_axis
+    turned = rotate_about_axis(centre, slow, position[:, 1] / radius)
+    return rotate_about_axis(turned, fast, position[:, 2] / radius)
 
 
 def solid_angle(airpath: Tensor, close_distance: Tensor, area: Tensor, *, point_pixel: bool = False) -> Tensor:

@@ -101,11 +101,12 @@ class Crystal(nn.Module):
 def spindle_angles(exposure: Exposure, like: Tensor) -> Tensor:
     """Spindle angles [J] (degrees) of ``exposure``, with the dtype and device of ``like``.
 
-    nanoBragg: a step at exactly 0 reuses the last step's vectors; ``reuse_stale_at_zero`` reproduces that.
+    nanoBragg: a step at exactly 0 keeps the vectors of the step before it, for the first step those of the last one
+    (of the pixel before); ``reuse_stale_at_zero`` reproduces that.
     """
     step = exposure.oscillation / exposure.steps
     first = exposure.phi_start + (step / 2 if exposure.sampling == "midpoint" else 0.0)
     angles = first + step * torch.arange(exposure.steps, dtype=like.dtype, device=like.device)
     if exposure.reuse_stale_at_zero:
-        angles = torch.where(angles == 0, angles[-1], angles)
+        angles = torch.where(angles == 0, angles.roll(1), angles)
     return angles

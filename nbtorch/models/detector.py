@@ -136,7 +136,7 @@ class Detector(nn.Module):
 
     def ray_settings(self, *, polarized: bool = True) -> RaySettings:
         """The choices of :func:`nbtorch.kernels.pixel_rays` that belong to this detector."""
-        return RaySettings(self.config.curved, self.config.point_pixel, polarized)
+        return RaySettings(self.config.curved, self.config.point_pixel, polarized, self.config.curved_distance)
 
 
 def _absorption(panel: PanelConfig) -> float:

@@ -1,0 +1,187 @@
+"""From parsed flags to printed lines and written images."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from nbtorch.cli import report
+from nbtorch.cli.inputs import Loaded, load, save_dump, structure_factors
+from nbtorch.cli.outputs import FloatImage, check_names, statistics, write_images
+from nbtorch.cli.parsing import Parsed
+from nbtorch.errors import ConfigError
+from nbtorch.functional import detector as geometry
+from nbtorch.models import Experiment
+from nbtorch.render import PixelSelection, Renderer, masked, roi
+from nbtorch.resolve import Note, Resolved, Stated, resolve
+from nbtorch.resolve.notes import choice, conflict
+from nbtorch.trace import TraceSettings, all_entries, entries, formatted
+
+DTYPES = {"float64": torch.float64, "float32": torch.float32}
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """A command line made ready to render. ``seed`` is that of noise and random misset."""
+
+    stated: Stated
+    loaded: Loaded
+    resolved: Resolved
+    renderer: Renderer
+    seed: int
+
+
+def prepare(parsed: Parsed) -> Setup:
+    """Read the named files, resolve defaults and build the renderer. Raises NbtorchError."""
+    stated = Stated(order=parsed.order, **parsed.values)
+    check_names(stated)
+    seed = int(time.time()) if stated.seed is None else stated.seed
+    device = choose_device(stated.device)
+    loaded = load(stated)
+    resolved = resolve(stated, loaded.inputs, seed=seed)
+    dtype = DTYPES[stated.dtype or "float64"]
+    factors = structure_factors(loaded.reflections, resolved.default_F, dtype, device)
+    if stated.dump is not None and stated.hkl is not None:
+        save_dump(stated.dump, factors)
+    experiment = Experiment.from_config(
+        resolved.crystal, resolved.beam, resolved.detector, factors, resolved.exposure, dtype=dtype, device=device
+    )
+    renderer = Renderer(experiment, select_pixels(resolved, loaded), resolved.render)
+    return Setup(stated, loaded, resolved, renderer, seed)
+
+
+def choose_device(name: str | None) -> torch.device:
+    """The device called ``name``, cpu by default. Raises ConfigError for one that is unknown or absent."""
+    try:
+        device = torch.device(name or "cpu")
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise ConfigError(f"-device {name}", f"it cannot be used here ({reason})", "Use cpu") from error
+    return device
+
+
+def select_pixels(resolved: Resolved, loaded: Loaded) -> PixelSelection:
+    """The pixels of the ROI that the mask keeps.
+
+    Raises DataError for a mask of another size, ConfigError when no pixel is left.
+    """
+    x0, x1, y0, y1 = resolved.roi
+    if loaded.mask is None:
+        return roi(resolved.detector, (x0, x1), (y0, y1))
+    keep = np.zeros_like(loaded.mask)
+    keep[y0 : y1 + 1, x0 : x1 + 1] = loaded.mask[y0 : y1 + 1, x0 : x1 + 1]
+    if not keep.any():
+        raise ConfigError("the mask", "it leaves no pixel of the region to render", "Check -mask and -roi")
+    return masked(resolved.detector, [keep])
+
+
+def simulate(parsed: Parsed) -> None:
+    """Run a parsed command. Raises NbtorchError."""
+    setup = prepare(parsed)
+    stated, resolved = setup.stated, setup.resolved
+    reflections = 0 if setup.loaded.reflections is None else len(setup.loaded.reflections.hkl)
+    _print((*map(str, setup.loaded.notes), *map(str, notes_on_outputs(stated)), *report.report(resolved, reflections)))
+    with torch.no_grad():
+        photons = setup.renderer(progress=progress_meter(stated))
+        image: FloatImage = setup.renderer.pixels.images(photons)[0].to(torch.float32).cpu().numpy()
+        omega = subtended(setup.renderer)
+        _print(trace_lines(setup))
+    rendered = setup.renderer.pixels.images(torch.ones(len(setup.renderer.pixels)))[0].numpy() > 0
+    stats = statistics(image, rendered, resolved.roi)
+    _print(printed_pixels(stated, image, rendered))
+    _print(report.statistics_lines(stats, omega))
+    _print(write_images(stated, resolved, image, stats, setup.seed))
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line)
+
+
+def notes_on_outputs(stated: Stated) -> list[Note]:
+    """What was chosen or contradicted among the outputs."""
+    notes = []
+    files = (stated.float_file, stated.int_file, stated.pgm_file, stated.noise_file)
+    if all(name is None for name in files):
+        notes.append(choice("no image is written: none of -floatfile, -intfile, -pgmfile, -noisefile was given"))
+    if stated.no_noise and stated.noise_file is not None:
+        notes.append(conflict(f"-nonoise: {stated.noise_file} is not written"))
+    if stated.no_pgm and stated.pgm_file is not None:
+        notes.append(conflict(f"-nopgm: {stated.pgm_file} is not written"))
+    if stated.int_scale is not None and stated.int_file is None:
+        notes.append(conflict("-scale has no effect without -intfile"))
+    if stated.adc is not None and stated.int_file is None and stated.noise_file is None:
+        notes.append(conflict("-adc has no effect without -intfile or -noisefile"))
+    if stated.pgm_scale is not None and stated.pgm_file is None:
+        notes.append(conflict("-pgmscale has no effect without -pgmfile"))
+    if stated.trace_all and stated.trace_pixel is None:
+        notes.append(conflict("-trace_all has no effect without -trace_pixel"))
+    return notes
+
+
+def progress_meter(stated: Stated) -> Callable[[int, int], None] | None:
+    """A meter of rendered pixels, on a terminal only."""
+    if stated.progress is False or not sys.stderr.isatty():
+        return None
+
+    def show(done: int, total: int) -> None:
+        end = "\n" if done == total else ""
+        print(f"\r{100 * done // total:3d}% done", end=end, file=sys.stderr, flush=True)
+
+    return show
+
+
+def subtended(renderer: Renderer) -> float:
+    """Solid angle (sr) of the rendered pixels, each taken at its centre."""
+    detector = renderer.experiment.detector
+    pixels = renderer.pixels.to(detector.origin.device)
+    panels, settings = detector.panel_frames(), detector.ray_settings()
+    frame, size = panels.frame[pixels.panel], panels.pixel_size[pixels.panel]
+    fast, slow = pixels.fast + 0.5, pixels.slow + 0.5
+    position = geometry.sample_position(frame, size, fast, slow, torch.zeros_like(size[:, 0]))
+    if settings.curved:
+        position = geometry.curve(position, frame, renderer.experiment.beam.frame().axis, settings.curved_distance)
+    close = (frame[:, 3] * frame[:, 2]).sum(-1)
+    omega = geometry.solid_angle(position.norm(dim=-1), close, size.prod(-1), point_pixel=settings.point_pixel)
+    return float(omega.sum())
+
+
+def trace_lines(setup: Setup) -> Iterable[str]:
+    """The trace of the chosen pixel, if one is. Raises ConfigError for a pixel outside the detector."""
+    pixel, render = setup.stated.trace_pixel, setup.resolved.render
+    if pixel is None:
+        return
+    slow, fast = pixel
+    n_fast, n_slow = setup.resolved.placement.pixels
+    if not (0 <= slow < n_slow and 0 <= fast < n_fast):
+        raise ConfigError(f"-trace_pixel {slow} {fast}", "it lies outside the detector", "Give slow, then fast")
+    settings = TraceSettings(
+        shape=setup.resolved.crystal.shape,
+        running_thick=render.running_thick,
+        running_polar=render.running_polar,
+        running_omega=render.running_omega,
+        own_weights=render.mode == "exact",
+        mosaic_domains=setup.resolved.crystal.mosaic.domains,
+    )
+    terms = setup.renderer.terms(0, slow, fast)
+    yield from formatted(entries(terms, settings))
+    if setup.stated.trace_all:
+        yield from formatted(all_entries(terms, settings))
+
+
+def printed_pixels(stated: Stated, image: FloatImage, rendered: np.ndarray) -> Iterable[str]:
+    """ "fast slow photons" of every rendered pixel (-printout), or of one (-printout_pixel)."""
+    if stated.printout_pixel is not None:
+        fast, slow = stated.printout_pixel
+        if not (0 <= slow < image.shape[0] and 0 <= fast < image.shape[1]):
+            raise ConfigError(f"-printout_pixel {fast} {slow}", "it lies outside the detector", "Give fast, then slow")
+        yield f"pixel {fast} {slow} {image[slow, fast]:.9g}"
+    elif stated.printout:
+        for slow, fast in np.argwhere(rendered):
+            yield f"pixel {fast} {slow} {image[slow, fast]:.9g}"
