@@ -61,18 +61,29 @@ def _lagrange(fraction: Tensor) -> Tensor:
     )
 
 
+def _axis_positions(floor: Tensor, table: StructureFactorTable) -> list[Tensor]:
+    """Per axis, the offsets [..., 4] into the flattened table of the points floor − 1 … floor + 2; clamped to it."""
+    reach = torch.arange(-1, 3, dtype=floor.dtype, device=floor.device)
+    positions, stride = [], 1
+    for axis in (2, 1, 0):
+        first, count = table.first[axis], table.values.shape[axis]
+        along = (floor[..., axis, None] + reach - first).clamp(0, count - 1).long()
+        positions.append(along * stride)
+        stride *= count
+    return positions[::-1]
+
+
 def tricubic(hkl: Tensor, table: StructureFactorTable, default_F: float) -> Tensor:
     """F [...] interpolated at ``hkl`` [..., 3]: where the 4×4×4 neighbourhood lies in the table, else the nearest."""
     floor = torch.floor(hkl.detach())
     flat = table.values.reshape(-1)
     weights = _lagrange(hkl - floor)
+    along_h, along_k, along_l = _axis_positions(floor, table)
     total = torch.zeros_like(hkl[..., 0])
     for i in range(4):
         for j in range(4):
-            for k in range(4):
-                corner = floor + torch.tensor([i - 1.0, j - 1.0, k - 1.0], dtype=hkl.dtype, device=hkl.device)
-                weight = weights[..., 0, i] * weights[..., 1, j] * weights[..., 2, k]
-                total = total + weight * flat[_flat_positions(corner, table)]
+            row = flat[(along_h[..., i] + along_k[..., j])[..., None] + along_l]
+            total = total + weights[..., 0, i] * weights[..., 1, j] * (row * weights[..., 2, :]).sum(-1)
     return torch.where(_inside(floor, table, 1, 2), total, nearest(hkl, table, default_F))
 
 

@@ -60,9 +60,7 @@ class Scene(NamedTuple):
 
 def exact(scene: Scene, samples: Samples, settings: RenderSettings) -> Tensor:
     """Each term weighted by its own capture·polarization·solid angle [pixels]: the physics."""
-    diffracted, weight = kernels.pixel_rays(
-        scene.panels, scene.beam, samples, scene.rays, backend=scene.lattice.backend
-    )
+    diffracted, weight = kernels.pixel_rays(scene.panels, scene.beam, samples, scene.rays)
     weight = weight * scene.source_weight
     # the background is one more term, at the mean weight over sub-pixels and sources of the whole sensor
     mean_weight = weight.reshape(-1, scene.per_pixel * weight.shape[1]).mean(-1) * scene.layers
@@ -73,9 +71,7 @@ def exact(scene: Scene, samples: Samples, settings: RenderSettings) -> Tensor:
 def cached(scene: Scene, samples: Samples, settings: RenderSettings) -> Tensor:
     """The plain sum times one capture, polarization and solid angle a pixel [pixels]: nanoBragg's default."""
     if scene.per_pixel == 1 and scene.lattice.dmin == 0:
-        diffracted, weight = kernels.pixel_rays(
-            scene.panels, scene.beam, samples, scene.rays, backend=scene.lattice.backend
-        )
+        diffracted, weight = kernels.pixel_rays(scene.panels, scene.beam, samples, scene.rays)
         intensity = (scene.sources_of(diffracted) * scene.source_weight).sum(-1)
         return (intensity + scene.background) * weight[:, 0]
     rays = reference.ray_terms(scene.panels, scene.beam, samples, scene.rays)
@@ -112,40 +108,39 @@ def running_intensity(scene: Scene, rays: RayTerms, settings: RenderSettings) ->
 
     With c fixed over the K orientations of a sample and source, K steps are I·c^K + Σ_k term_k·c^(K−k).
     """
-    count = len(rays.airpath) // scene.per_pixel
-    intensity = scene.background.expand(count)
+    samples, count = scene.per_pixel, len(rays.airpath) // scene.per_pixel
+    terms = reference.lattice_terms(
+        rays.diffracted,
+        scene.beam.incident,
+        scene.wavelength,
+        scene.basis,
+        scene.n_cells,
+        scene.metric,
+        scene.table,
+        scene.lattice,
+    )
+    factor = _running_factor(rays, settings)  # [pixels·samples, S]
     orientations = len(scene.basis)
-    power = torch.arange(orientations, 0, -1, dtype=intensity.dtype, device=intensity.device)
-    pixels = torch.arange(count, device=intensity.device) * scene.per_pixel
-    for sample in range(scene.per_pixel):
-        here = RayTerms(*(value[pixels + sample] for value in rays))
-        terms = reference.lattice_terms(
-            here.diffracted,
-            scene.beam.incident,
-            scene.wavelength,
-            scene.basis,
-            scene.n_cells,
-            scene.metric,
-            scene.table,
-            scene.lattice,
-        )
-        addition = reference.lattice_intensities(terms) * scene.orientation_weight
-        for source in range(len(scene.wavelength)):
-            factor = _running_factor(here, source, settings)
-            summed = (addition[:, source] * factor[:, None] ** power).sum(-1) * scene.source_weight[source]
-            moved = intensity * factor**orientations + summed
-            intensity = torch.where(terms.kept[:, source], moved, intensity)
+    power = torch.arange(orientations, 0, -1, dtype=factor.dtype, device=factor.device)
+    addition = reference.lattice_intensities(terms) * scene.orientation_weight
+    summed = (addition * factor[..., None] ** power).sum(-1) * scene.source_weight
+    # in the order of the sum: sample, then source
+    order = (count, samples * len(scene.wavelength))
+    steps = zip(*(x.reshape(order).unbind(1) for x in (summed, factor**orientations, terms.kept)), strict=True)
+    intensity = scene.background.expand(count)
+    for added, product, kept in steps:
+        intensity = torch.where(kept, intensity * product + added, intensity)
     return intensity
 
 
-def _running_factor(rays: RayTerms, source: int, settings: RenderSettings) -> Tensor:
-    """The factor [P] that multiplies the running sum after an addition."""
-    factor = torch.ones_like(rays.airpath)
+def _running_factor(rays: RayTerms, settings: RenderSettings) -> Tensor:
+    """The factor [samples, S] that multiplies the running sum after an addition."""
+    factor = torch.ones_like(rays.polarization)
     if settings.running_thick:
-        factor = factor * rays.capture
+        factor = factor * rays.capture[:, None]
     if settings.running_polar:
-        factor = factor * rays.polarization[:, source]
-    return factor * rays.solid_angle if settings.running_omega else factor
+        factor = factor * rays.polarization
+    return factor * rays.solid_angle[:, None] if settings.running_omega else factor
 
 
 def running(scene: Scene, samples: Samples, settings: RenderSettings) -> Tensor:
