@@ -16,6 +16,7 @@ _MULTIPLIER, _MODULUS = 16807, 2**31 - 1
 _TABLE, _WARM_UP = 32, 8
 _TO_UNIT = np.float32(1.0 / _MODULUS)
 _LARGEST = np.float32(1.0 - 1.2e-7)
+_THIRD = np.float32(1.0) / np.float32(3.0)
 
 
 def deviates(seed: int) -> Iterator[float]:
@@ -39,15 +40,19 @@ def _rotation(draw: Iterator[float], spread: float) -> tuple[np.ndarray, float]:
     r1, r2, r3 = (2.0 * next(draw) - 1.0 for _ in range(3))
     across = math.sqrt(1.0 - r2 * r2)
     axis = np.array([across * math.sin(math.pi * r1), across * math.cos(math.pi * r1), r2])
-    # nanoBragg computes the cube root and its product with the spread in float32
-    root = np.float32(math.pow(1.0 - r3 * r3, 1.0 / 3.0))
-    return axis, float(np.float32(spread) * root) if spread != 1.0 else float(root)
+    # nanoBragg takes the cube root, of float32 numbers, and its product with the spread in float32
+    root = np.float32(math.pow(np.float32(1.0 - r3 * r3), _THIRD))
+    return axis, float(np.float32(spread) * root)
 
 
-def nanobragg_mosaic_vectors(seed: int, domains: int) -> np.ndarray:
-    """Unit-spread rotation vectors [domains, 3] of nanoBragg's set; the first domain is the identity."""
-    draw = deviates(seed)
-    vectors = [axis * angle for axis, angle in (_rotation(draw, 1.0) for _ in range(domains))]
+def nanobragg_mosaic_vectors(seed: int, domains: int, spread: float = 0.0) -> np.ndarray:
+    """Unit-spread rotation vectors [domains, 3] of nanoBragg's set; the first domain is the identity.
+
+    spread: radians, where the vectors times the spread shall be nanoBragg's to the last digit: it multiplies in
+    float32, which shows at 1e-7 of an intensity.
+    """
+    draw, spread = deviates(seed), spread or 1.0
+    vectors = [axis * angle / spread for axis, angle in (_rotation(draw, spread) for _ in range(domains))]
     vectors[0] = np.zeros(3)
     return np.array(vectors)
 

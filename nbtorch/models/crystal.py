@@ -13,7 +13,7 @@ from nbtorch.units import DEGREES
 
 MOSAIC_SETS = {
     "antithetic": lambda mosaic: random.antithetic_mosaic_vectors(mosaic.domains),
-    "nanobragg": lambda mosaic: random.nanobragg_mosaic_vectors(mosaic.seed, mosaic.domains),
+    "nanobragg": lambda mosaic: random.nanobragg_mosaic_vectors(mosaic.seed, mosaic.domains, mosaic.spread * DEGREES),
 }
 
 
