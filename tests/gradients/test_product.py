@@ -1,0 +1,41 @@
+"""Gradients by finite differences over the full product of the features, every parameter in each: the long test."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.helpers.gradients import NOT_ZERO, differentiable, gradients, image_of, vanishing
+from tests.helpers.scenes import FEATURES, Features, allowed, spot
+
+PRODUCT = ("shape", "sampling", "mode", "interpolation", "panels")
+DRAW = np.random.default_rng(7)
+
+
+def scenes() -> list[Features]:
+    """The product of ``PRODUCT``; the other features are drawn, the same ones in every run."""
+    found = []
+    for values in product(*(FEATURES[name] for name in PRODUCT)):
+        scene: dict[str, Any] = dict(zip(PRODUCT, values, strict=True))
+        rest = {name: FEATURES[name] for name in FEATURES if name not in PRODUCT}
+        while True:
+            drawn = {name: choices[DRAW.integers(len(choices))] for name, choices in rest.items()}
+            if allowed(scene | drawn):
+                break
+        found.append(Features(**scene, **drawn))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("features", scenes(), ids=str)
+def test_every_gradient_equals_finite_differences(features: Features) -> None:
+    renderer = spot(features)
+    image, moves = image_of(renderer, differentiable(renderer))
+    assert torch.autograd.gradcheck(image, tuple(moves))
+    largest = {name: float(value.abs().max()) for name, value in gradients(renderer).items()}
+    assert {name for name, value in largest.items() if value == 0} == vanishing(features) & set(largest)
+    assert all(value > NOT_ZERO for name, value in largest.items() if name not in vanishing(features)), largest
