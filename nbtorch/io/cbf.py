@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +58,7 @@ def scan_sections(content: bytes, path: Path) -> tuple[Section, ...]:
     return tuple(sections)
 
 
-def read_byte_offset(content: bytes, section: Section, path: Path) -> tuple[NDArray[np.generic], dict[str, str]]:
+def read_byte_offset(content: bytes, section: Section, path: Path) -> tuple[NDArray[Any], dict[str, str]]:
     """The image [slow, fast] of a one-section byte-offset CBF, and its header."""
     from fabio.cbfimage import CbfImage
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from nbtorch.io.cbf import MAX_PIXELS
 DAMAGE = re.compile(r"incomplete|truncated|broken|too small|mismatch|malformed", re.IGNORECASE)
 
 
-def read_with_fabio(content: bytes, path: Path) -> tuple[NDArray[np.generic], dict[str, str]]:
+def read_with_fabio(content: bytes, path: Path) -> tuple[NDArray[Any], dict[str, str]]:
     """The image [slow, fast] of ``path`` and its header.
 
     ``content`` is the decompressed file: its claims are checked before fabio allocates. Raises FileError for a file

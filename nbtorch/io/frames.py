@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from nbtorch.config import DetectorConfig, PanelConfig
@@ -15,7 +15,7 @@ from nbtorch.io import cbf, imgcif, smv
 from nbtorch.io.fabio_images import read_with_fabio
 from nbtorch.io.paths import find_file, read_bytes
 
-Array = NDArray[np.generic]
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nbtorch.errors import FileError
 
-Array = NDArray[np.generic]
+Array = NDArray[Any]
 
 
 def read_imgcif(content: bytes, path: Path) -> tuple[tuple[Array, ...], tuple[str, ...]]:

@@ -6,6 +6,7 @@ import io
 import math
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from nbtorch.io.paths import MAX_BYTES, find_file, read_bytes
 Bool = NDArray[np.bool_]
 
 
-def valid_pixels(panel: PanelConfig, counts: NDArray[np.generic], user_mask: Bool | None = None) -> Bool:
+def valid_pixels(panel: PanelConfig, counts: NDArray[Any], user_mask: Bool | None = None) -> Bool:
     """True [slow, fast] where a pixel was measured: in the trusted range, in no masked rectangle, finite, not masked.
 
     The trusted range includes its ends, but a counting detector (its range starts at −1 or 0) marks dead pixels and

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +42,7 @@ GEOMETRY_KEYS = (
 class SmvImage:
     """``counts`` [slow, fast] in the file's own number type, and the header as text."""
 
-    counts: NDArray[np.generic]
+    counts: NDArray[Any]
     header: Mapping[str, str]
     path: Path
 

@@ -69,6 +69,7 @@ def _small_molecule(structure: gemmi.SmallStructure, path: Path, dmin: float) ->
     group = structure.spacegroup
     _refuse_incomplete(len(structure.sites) > 0, structure.cell, group, path)
     _check_resolution(structure.cell, dmin, path)
+    structure.change_occupancies_to_crystallographic()  # or an atom on an axis would count once for each of its images
     calculator = gemmi.StructureFactorCalculatorX(structure.cell)
     hkl = np.array(gemmi.make_miller_array(structure.cell, group, dmin), dtype=np.int64)
     factors = [abs(calculator.calculate_sf_from_small_structure(structure, triple)) for triple in hkl.tolist()]

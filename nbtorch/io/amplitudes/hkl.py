@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,9 @@ def amplitudes_from_list(listed: HklList) -> Amplitudes:
 def _fast_table(text: str) -> NDArray[np.float64] | None:
     """The first four columns of a clean table; None where the careful reader must say what is wrong, and where."""
     try:
-        return np.loadtxt(io.StringIO(text), usecols=(0, 1, 2, 3), comments=COMMENTS, ndmin=2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of an empty list: the caller refuses it
+            return np.loadtxt(io.StringIO(text), usecols=(0, 1, 2, 3), comments=COMMENTS, ndmin=2)
     except (ValueError, IndexError):
         return None
 

@@ -102,7 +102,7 @@ def _unique(hkl: Ints, values: NDArray[np.float64], source: Ints, merged: Merged
             f"{chosen[inverse][where]:g} ({int(conflict.sum())} entries disagree)",
             "Merge symmetry-equivalent reflections first, or correct the space group",
         )
-    used, asu_index = np.unique(source[first], return_inverse=True)
+    used, asu_index = np.unique(_one_source(source, inverse, len(first))[first], return_inverse=True)
     return Amplitudes(
         hkl=hkl[first],
         F=chosen,
@@ -113,3 +113,15 @@ def _unique(hkl: Ints, values: NDArray[np.float64], source: Ints, merged: Merged
         notes=merged.notes,
         path=path,
     )
+
+
+def _one_source(source: Ints, key: Ints, n_keys: int) -> Ints:
+    """``source`` with one number for all that share a reflection: a file may list two equivalents of equal value.
+
+    Orbits are equal or disjoint, so the smallest number met anywhere on an orbit names it.
+    """
+    smallest_at_key = np.full(n_keys, source.max())
+    np.minimum.at(smallest_at_key, key, source)
+    smallest_of_source = np.full(int(source.max()) + 1, source.max())
+    np.minimum.at(smallest_of_source, source, smallest_at_key[key])
+    return np.asarray(smallest_of_source[source], dtype=np.int64)

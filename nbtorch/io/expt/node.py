@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -87,7 +87,7 @@ class Node:
         return value if isinstance(value, str) else ""
 
 
-def rows3(values: Sequence[float]) -> Mat3:
+def rows3(values: Iterable[float]) -> Mat3:
     """Nine numbers as the three rows of a matrix."""
     a, b, c, d, e, f, g, h, i = (float(value) for value in values)
     return (a, b, c), (d, e, f), (g, h, i)
