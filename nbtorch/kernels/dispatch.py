@@ -11,10 +11,13 @@ from torch import Tensor
 
 from nbtorch.config import LatticeSettings
 from nbtorch.errors import ConfigError
+from nbtorch.functional.polarization import polarization_axes
 from nbtorch.functional.structure_factor import StructureFactorTable
-from nbtorch.kernels import reference
+from nbtorch.kernels import blocks, reference
 from nbtorch.kernels.lattice_function import LatticeStatics, LatticeSum
-from nbtorch.kernels.native import lattice_op, library
+from nbtorch.kernels.native import lattice_op, library, rays_op
+from nbtorch.kernels.rays_function import PixelRays, RayStatics
+from nbtorch.kernels.reference import BeamFrame, PanelFrames, RaySettings, Samples
 
 logger = logging.getLogger("nbtorch")
 NATIVE_DTYPES = (torch.float32, torch.float64)
@@ -72,10 +75,33 @@ def lattice_sum(
     values = None if table is None else table.values
     tensors = (diffracted, incident, wavelength, basis, n_cells, metric, values, weight)
     if not uses_native(settings.backend, [t for t in tensors if t is not None]):
-        return reference.lattice_sum(diffracted, incident, wavelength, basis, n_cells, metric, table, weight, settings)
+        return blocks.lattice_sum(diffracted, incident, wavelength, basis, n_cells, metric, table, weight, settings)
     statics = LatticeStatics.of(settings, table, diffracted.dtype)
     if torch.compiler.is_compiling():  # the compiler knows operators, not functions with a forward rule
         value: Tensor = lattice_op.lattice_value(*tensors, statics.choices, statics.limits)
         return value
     summed: Tensor = LatticeSum.apply(statics, *tensors)
     return summed
+
+
+def pixel_rays(
+    panels: PanelFrames, beam: BeamFrame, samples: Samples, settings: RaySettings, backend: str = "auto"
+) -> tuple[Tensor, Tensor]:
+    """(diffracted [P, 3] unit, weight [P, S] = capture·polarization·solid angle) of ``samples``.
+
+    Arguments and source: :func:`nbtorch.kernels.reference.pixel_rays`. Differentiable like :func:`lattice_sum`.
+    A curved detector is served by the twin even where native is asked for: no real one is, and nothing waits for it.
+    """
+    floats = (*panels, *beam, *samples[1:])
+    if not uses_native(backend, floats) or settings.curved:
+        return reference.pixel_rays(panels, beam, samples, settings)
+    along_e, along_b = polarization_axes(beam.incident, beam.polarization_axis)
+    statics = RayStatics(samples.panel, settings.point_pixel, settings.polarized)
+    tensors = (*panels, beam.incident, along_e, along_b, beam.kahn_factor, *samples[1:])
+    rays = (
+        rays_op.rays_value(tensors, *statics.flat)
+        if torch.compiler.is_compiling()
+        else PixelRays.apply(statics, *tensors)
+    )
+    diffracted, weight = rays
+    return diffracted, weight

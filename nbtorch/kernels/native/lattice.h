@@ -1,4 +1,4 @@
-/* What Python hands to the lattice kernels. `_library.py` mirrors this struct field by field. */
+/* What Python hands to the lattice kernels. `library.py` mirrors this struct field by field. */
 #ifndef NBTORCH_LATTICE_H
 #define NBTORCH_LATTICE_H
 

@@ -39,6 +39,27 @@ class LatticeArgs(ctypes.Structure):
     )
 
 
+class RayInputs(ctypes.Structure):
+    """``struct ray_inputs`` of rays.h, field by field."""
+
+    _fields_ = (*_fields(_array, "frame pixel_size absorption incident along_e along_b kahn fast slow depth layer"),)
+
+
+class RayArgs(ctypes.Structure):
+    """``struct ray_args`` of rays.h, field by field."""
+
+    _fields_ = (
+        *_fields(_int, "n_samples n_sources n_panels n_threads point_pixel polarized"),
+        ("panel", _array),
+        ("inputs", RayInputs),
+        *_fields(_array, "diffracted weight grad_diffracted grad_weight"),
+        ("grad", RayInputs),
+        ("n_tangents", _int),
+        ("dot", RayInputs),
+        *_fields(_array, "dot_diffracted dot_weight"),
+    )
+
+
 def _open() -> ctypes.CDLL | None:
     """The library beside this file, or None when it was not built."""
     paths = sorted(DIRECTORY.glob("libnbtorch_native.*"))
@@ -53,7 +74,8 @@ def load() -> ctypes.CDLL | None:
         return None
     library.nbt_instruction_set.restype = ctypes.c_char_p
     library.nbt_current_set.restype = ctypes.c_char_p
-    if library.nbt_lattice_args_size() != ctypes.sizeof(LatticeArgs):
+    sizes = (library.nbt_lattice_args_size(), library.nbt_ray_args_size())
+    if sizes != (ctypes.sizeof(LatticeArgs), ctypes.sizeof(RayArgs)):
         raise ConfigError(str(DIRECTORY), "the compiled kernels are of another version than the sources", HOW_TO_GET_IT)
     return library
 
@@ -98,9 +120,10 @@ def as_double(tensor: Tensor) -> Tensor:
 class Arguments:
     """Fills a ctypes structure from tensors, and keeps every tensor alive for as long as C may read it."""
 
-    def __init__(self, structure: ctypes.Structure) -> None:
+    def __init__(self, structure: ctypes.Structure, owner: Arguments | None = None) -> None:
         self.structure = structure
-        self._alive: list[Tensor] = []
+        # a structure inside another lives in its owner's memory, so its tensors live with the owner too
+        self._alive: list[Tensor] = [] if owner is None else owner._alive
 
     def integers(self, **values: int | Sequence[int]) -> None:
         """Set integer fields; a sequence of three fills an array field."""
@@ -114,7 +137,7 @@ class Arguments:
                 self.result(**{name: as_double(tensor)})
 
     def result(self, **tensors: Tensor) -> None:
-        """Hand over float64 contiguous tensors for C to fill."""
+        """Hand over contiguous tensors as they are, for C to fill or to read."""
         for name, tensor in tensors.items():
             self._alive.append(tensor)
             setattr(self.structure, name, tensor.data_ptr())
