@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from nbtorch.config import BeamConfig, CrystalConfig, DetectorConfig, Exposure, RenderSettings
 from nbtorch.resolve.axes import resolve_axes, resolve_pivot
 from nbtorch.resolve.beam import beam_config
+from nbtorch.resolve.conflicts import placing_conflicts
 from nbtorch.resolve.crystal import crystal_config, resolve_exposure, resolve_lattice
 from nbtorch.resolve.detector import Placement, detector_config, place
 from nbtorch.resolve.header import header_values, under_flags
@@ -49,10 +50,10 @@ def resolve(stated: Stated, inputs: Inputs | None = None, *, seed: int = DEFAULT
     Raises ConfigError or GeometryError for what cannot be simulated.
     """
     inputs = inputs or Inputs()
-    stated = with_headers(stated, inputs)
+    flags, stated = stated, with_headers(stated, inputs)
     axes, axes_notes = resolve_axes(stated)
     pivot, pivot_notes = resolve_pivot(stated, axes)
-    placement, place_notes = place(stated, axes, pivot)
+    placement = place(stated, axes, pivot)
     detector, detector_notes = detector_config(stated, placement)
     beam, beam_notes = beam_config(stated, axes, inputs.sources)
     lattice, lattice_notes = resolve_lattice(stated, inputs.matrix, beam.wavelength)
@@ -76,7 +77,7 @@ def resolve(stated: Stated, inputs: Inputs | None = None, *, seed: int = DEFAULT
         notes=(
             *axes_notes,
             *pivot_notes,
-            *place_notes,
+            *placing_conflicts(flags, axes.convention.name, pivot),
             *detector_notes,
             *beam_notes,
             *lattice_notes,

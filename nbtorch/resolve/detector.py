@@ -16,18 +16,6 @@ from nbtorch.resolve.vectors import add, dot, rotate, rotate_xyz, scale
 DEFAULT_PIXEL, DEFAULT_SIZE, DEFAULT_DISTANCE = 0.1, 102.4, 100.0  # mm
 MAX_PIXELS = 10**5  # along one axis
 
-PLACING_FLAGS = {
-    "distance": "-distance",
-    "close_distance": "-close_distance",
-    "x_beam": "-Xbeam",
-    "y_beam": "-Ybeam",
-    "x_close": "-Xclose",
-    "y_close": "-Yclose",
-    "org_x": "-ORGX",
-    "org_y": "-ORGY",
-    "pivot": "-pivot",
-}
-
 
 @dataclass(frozen=True)
 class Placement:
@@ -114,7 +102,7 @@ class Motion:
         return rotate(rotate_xyz(vector, self.angles), self.axis, self.twotheta)
 
 
-def place(stated: Stated, axes: Axes, pivot: Pivot) -> tuple[Placement, list[Note]]:
+def place(stated: Stated, axes: Axes, pivot: Pivot) -> Placement:
     """The detector in the lab. Raises GeometryError when it is parallel to the beam."""
     frame, pixels = _frame(stated)
     motion = Motion(
@@ -153,7 +141,7 @@ def place(stated: Stated, axes: Axes, pivot: Pivot) -> tuple[Placement, list[Not
         fast_close=-dot(pix0, fast),
         slow_close=-dot(pix0, slow),
         twotheta=motion.twotheta,
-    ), _pix0_notes(stated)
+    )
 
 
 def _beam_centre(stated: Stated, axes: Axes, frame: Frame) -> tuple[float, float]:
@@ -183,16 +171,6 @@ def _beam_corner(stated: Stated, axes: Axes, frame: Frame, motion: Motion, ratio
     fast_beam, slow_beam = axes.convention.beam_on_axes(x_beam, y_beam, frame)
     corner = add(scale(motion(axes.fast), -fast_beam), scale(motion(axes.slow), -slow_beam))
     return add(corner, scale(axes.beam, _close_distance(stated, ratio) / ratio))
-
-
-def _pix0_notes(stated: Stated) -> list[Note]:
-    """What -pix0_vector overrules, by name."""
-    if stated.pix0 is None:
-        return []
-    if stated.compat == "nanobragg":
-        return [conflict("-compat nanobragg: -pix0_vector only selects the custom convention, the pivot places pix0")]
-    given = [name for field, name in PLACING_FLAGS.items() if getattr(stated, field) is not None]
-    return [conflict(f"-pix0_vector places the detector, {' '.join(given)} not used")] if given else []
 
 
 def sensor(stated: Stated) -> tuple[float, int, float | None, list[Note]]:
