@@ -92,6 +92,7 @@ class Renderer(nn.Module):
             oversample=oversample,
         )
 
+    @torch.no_grad()
     def auto_oversample(self) -> int:
         """ceil(3·(largest crystal width)/(λ·distance/d)), at least 1: nanoBragg's own choice."""
         experiment = self.experiment

@@ -22,6 +22,7 @@ from nbtorch.config import (
     Shape,
     SourceConfig,
 )
+from nbtorch.functional.lattice import TOPHAT_EDGE, radius_squared
 from nbtorch.models import Beam, Crystal, Detector, Experiment, StructureFactors
 from nbtorch.render import PixelSelection, Renderer, full_frame, pixel_list
 
@@ -197,7 +198,35 @@ def spot_pixels(scene: Experiment, count: int = 6) -> PixelSelection:
     return pixel_list(config, index[:, 0], index[:, 1], index[:, 2])
 
 
+CLEAR = 5e-5  # in h: more than the 3e-5 that gradcheck's steps of 1e-6 move a sample
+
+
+def kink_distance(renderer: Renderer) -> float:
+    """How far (in h) the nearest sample of the image is from a place where the image has no derivative.
+
+    Halfway between reflections the nearest one changes; at whole indices the slope of the tricubic table does; the
+    edge of the top hat is a step.
+    """
+    found, pixels = [], renderer.pixels
+    for panel, slow, fast in zip(pixels.panel, pixels.slow, pixels.fast, strict=True):
+        terms = renderer.terms(int(panel), int(slow), int(fast)).lattice
+        offset = terms.hkl - terms.nearest
+        found.append((0.5 - offset.abs()).abs().min())
+        if renderer.settings.interpolation == "tricubic":
+            found.append(offset.abs().min())
+        if renderer.experiment.crystal.config.shape == "tophat":
+            inside = radius_squared(offset, renderer.experiment.crystal.metric())
+            found.append((torch.sqrt(inside) - TOPHAT_EDGE**0.5).abs().min() / 5)  # 5 cells: radius is 5 in h
+    return float(torch.stack(found).min())
+
+
 def spot(features: Features, count: int = 6) -> Renderer:
-    """A renderer of ``count`` pixels on a spot of the scene with ``features``, in float64."""
-    scene = experiment(features)
-    return Renderer(scene, spot_pixels(scene, count), settings(features))
+    """A renderer of ``count`` pixels on a spot of the scene with ``features``, in float64, away from every kink."""
+    with torch.no_grad():
+        for nudge in range(100):
+            scene = experiment(features)
+            scene.crystal.misset += 0.01 * nudge
+            renderer = Renderer(scene, spot_pixels(scene, count), settings(features))
+            if kink_distance(renderer) > CLEAR:
+                return renderer
+    raise AssertionError(f"no scene clear of kinks: {features}")
