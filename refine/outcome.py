@@ -1,0 +1,182 @@
+"""What a fit found: plain frozen records, filled by the numerical core, read by everything that reports.
+
+Pixels count from the outer corner of pixel (0, 0), fast then slow; "start" is the geometry given, "end" the
+refined one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbtorch.config import BeamConfig, CrystalConfig, DetectorConfig
+
+Pair = tuple[float, float]  # fast, slow
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ParameterRow:
+    """One parameter, free or not, in its public ``unit`` ("mm", "deg", "Å", "").
+
+    ``sigma`` is the one we stand by (None: fixed, or not determined), ``sigma_model`` what the Fisher information alone
+    says. ``tied_to`` names the parameter or restraint that it follows.
+    """
+
+    name: str
+    unit: str
+    start: float
+    value: float
+    sigma: float | None = None
+    sigma_model: float | None = None
+    free: bool = True
+    at_bound: bool = False
+    tied_to: str | None = None
+
+
+@dataclass(frozen=True)
+class Undetermined:
+    """A direction of parameter space that the data do not fix: ``combination`` in words, and the ``reason``."""
+
+    combination: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class SpotRow:
+    """One reflection on one panel, over all frames it touches.
+
+    Positions in pixels; ``frame`` is where its counts are centred (from 0: the middle of the first frame is 0.5) or,
+    for a still, its index. ``observed_*`` None: not seen as a spot of its own. ``reason`` says why a spot was not
+    ``used``, else "".
+    """
+
+    frame: float
+    panel: int
+    h: int
+    k: int
+    l: int  # noqa: E741 - the third Miller index has no other name
+    observed_fast_px: float | None
+    observed_slow_px: float | None
+    observed_frame: float | None
+    start_fast_px: float
+    start_slow_px: float
+    end_fast_px: float
+    end_slow_px: float
+    counts: float
+    chi_square: float | None
+    used: bool
+    heldout: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class FrameRow:
+    """One frame and how it fared. ``ok`` False: it was left out, and ``message`` says why."""
+
+    index: int
+    path: str
+    n_spots: int
+    rms_px: float | None
+    scale: float | None
+    ok: bool = True
+    message: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class SpotImage:
+    """A shoebox summed over its frames, [slow, fast] each; ``z`` is (observed − model)/sigma, NaN where masked.
+
+    ``kind`` says in which strip of the report it goes.
+    """
+
+    label: str
+    kind: Literal["best", "worst"]
+    observed: Array
+    model: Array
+    z: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Correlation:
+    """Correlation ``matrix`` [n, n] of the free parameters ``names`` [n], and the pairs too close to tell apart."""
+
+    names: tuple[str, ...]
+    matrix: Array
+    degenerate: tuple[tuple[str, str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Goodness:
+    """How well the model explains the pixels.
+
+    ``sigma_z`` is the spread of z over pixels (1 where only counting noise is left), ``histogram_z`` counts of z
+    between ``edges_z``. ``radial_px`` and ``tangential_px`` are rms residuals of the used spots about the beam.
+    """
+
+    reduced_chi_square: float | None = None
+    sigma_z: float | None = None
+    edges_z: tuple[float, ...] = ()
+    histogram_z: tuple[float, ...] = ()
+    radial_px: float | None = None
+    tangential_px: float | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """One step of the solver. ``stage`` is "positions" or "pixels"; ``step_sigma`` the largest move in sigmas."""
+
+    iteration: int
+    stage: str
+    loss: float
+    rms_fast_px: float | None = None
+    rms_slow_px: float | None = None
+    damping: float | None = None
+    step_sigma: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """The whole result of a fit.
+
+    ``detectors``, ``beams`` and ``crystals`` are keyed by their index in the experiment list, as
+    :class:`nbtorch.io.ExptUpdates` takes them. ``choices`` are sentences about what the program decided by itself.
+    """
+
+    parameters: tuple[ParameterRow, ...]
+    undetermined: tuple[Undetermined, ...]
+    correlation: Correlation | None
+    converged: bool
+    message: str
+    history: tuple[Iteration, ...]
+    spots: tuple[SpotRow, ...]
+    frames: tuple[FrameRow, ...]
+    images: tuple[SpotImage, ...]
+    goodness: Goodness
+    detector_start: DetectorConfig
+    detector_end: DetectorConfig
+    detectors: Mapping[int, DetectorConfig]
+    beams: Mapping[int, BeamConfig]
+    crystals: Mapping[int, CrystalConfig]
+    rms_start_px: Pair | None
+    rms_end_px: Pair | None
+    rms_heldout_px: Pair | None
+    solve_wall_s: float
+    solve_cpu_s: float
+    warnings: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+
+    @property
+    def n_used(self) -> int:
+        """Spots that the fit used."""
+        return sum(spot.used for spot in self.spots)
+
+    @property
+    def n_rejected(self) -> int:
+        """Spots that were neither used nor held out."""
+        return sum(not spot.used and not spot.heldout for spot in self.spots)

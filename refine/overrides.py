@@ -1,0 +1,85 @@
+"""The command line before Hydra parses it: paths quoted, options put first, and an experiment when none is named."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+# Keys whose value is a path, a pattern or a word: taken as typed, whatever characters it holds.
+TEXT_KEYS = frozenset(
+    {f"data.{name}" for name in ("experiment", "frames", "amplitudes", "mask", "spots", "root", "truth")}
+    | {"hydra.run.dir", "hydra.sweep.dir", "paths.output"}
+)
+ASSIGNMENT = re.compile(r"(?P<plus>\+{0,2})(?P<key>[\w./@$-]+)=(?P<value>.*)", re.DOTALL)
+# A value that is already one quoted string of Hydra's grammar: it opens, and closes only at its end.
+QUOTED = re.compile(r"""(?P<q>['"])(?:\\(?:\\\\)*(?P=q)|(?!(?P=q)).)*?(?P=q)""", re.DOTALL)
+SWEEP = re.compile(r"choice\(.*\)", re.DOTALL)
+OPTIONS_WITH_VALUE = frozenset({"--cfg", "-c", "--package", "-p", "--config-dir", "-cd", "--info", "-i"})
+NAMES_AN_EXPERIMENT = ("experiment", "data.experiment")
+
+
+def quote(text: str) -> str:
+    """``text`` as a quoted string of Hydra's grammar, which reads back as ``text``.
+
+    ``${…}`` stays an interpolation, as in outputs/${now:%Y}. In a quoted string a backslash is itself, except in a run
+    of backslashes before a quote, which are halved: those are doubled here.
+    """
+    inside = re.sub(r"(\\*)'", lambda run: run[1] * 2 + r"\'", text)
+    trailing = len(inside) - len(inside.rstrip("\\"))
+    return f"'{inside}{inside[len(inside) - trailing :]}'"
+
+
+def quote_paths(arguments: Iterable[str], *, multirun: bool = False) -> list[str]:
+    """``arguments`` with the values of TEXT_KEYS quoted, so that they may hold # [ ] ( ) = , ~ { } and spaces.
+
+    ``null``, interpolations and values the user has quoted already stay as they are. In a ``multirun``,
+    ``data.frames=choice(a.cbf,b.cbf)`` sweeps; a comma alone is part of a name.
+    """
+    return [_quote_one(argument, multirun) for argument in arguments]
+
+
+def _quote_one(argument: str, multirun: bool) -> str:
+    found = ASSIGNMENT.fullmatch(argument)
+    if found is None or found["key"] not in TEXT_KEYS:
+        return argument
+    value = found["value"]
+    if value == "null" or QUOTED.fullmatch(value) or (multirun and SWEEP.fullmatch(value)):
+        return argument
+    if found["key"].endswith(".dir") and value.startswith("~/"):  # no shell expands it behind an equals sign
+        value = str(Path(value).expanduser())
+    return f"{found['plus']}{found['key']}={quote(value)}"
+
+
+def options_first(arguments: Sequence[str]) -> list[str]:
+    """Options before overrides: argparse does not take ``a=1 --multirun b=2`` in that order."""
+    options: list[str] = []
+    overrides: list[str] = []
+    after_option = False
+    for argument in arguments:
+        is_option = argument.startswith("-")
+        (options if is_option or (after_option and "=" not in argument) else overrides).append(argument)
+        after_option = is_option and argument in OPTIONS_WITH_VALUE
+    return options + overrides
+
+
+def key_of(argument: str) -> str:
+    """The key that an override sets, "" for anything else."""
+    found = ASSIGNMENT.fullmatch(argument)
+    return found["key"] if found else ""
+
+
+def prepare(arguments: Sequence[str]) -> list[str]:
+    """The arguments as Hydra shall see them.
+
+    Without an experiment the embedded one is fitted. A multirun puts its runs below ``hydra.run.dir`` too, which
+    Hydra alone would ignore.
+    """
+    multirun = "--multirun" in arguments or "-m" in arguments
+    ready = options_first(quote_paths(arguments, multirun=multirun))
+    asks_for_help = "--help" in arguments or "-h" in arguments
+    if not asks_for_help and not any(key_of(argument) in NAMES_AN_EXPERIMENT for argument in ready):
+        ready.append("experiment=default")
+    if multirun and not any(key_of(argument) == "hydra.sweep.dir" for argument in ready):
+        ready = [re.sub(r"^hydra\.run\.dir=", "hydra.sweep.dir=", argument) for argument in ready]
+    return ready

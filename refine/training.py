@@ -1,0 +1,147 @@
+"""The Lightning trainer of a fit, and the loop under it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import CSVLogger, Logger
+from pytorch_lightning.utilities import rank_zero_only
+
+from nbtorch.errors import ConfigError, DataError
+from refine.callbacks import IterationBar, IterationLines, LastCheckpoint, StopWhenAsked, StopWhenConverged
+from refine.request import Request, TrainerSettings
+from refine.run_folder import CHECKPOINT, LOGS, RunFolder
+
+Say = Callable[[str], None]
+
+# What Lightning says of every run and that tells a crystallographer nothing. Whatever else it has to say is shown.
+NOISE = (
+    "GPU available:",
+    "TPU available:",
+    "HPU available:",
+    "💡 Tip:",
+    "`Trainer.fit` stopped:",
+    "Restoring states from the checkpoint path",
+    "Restored all states from the checkpoint",
+    "Initializing distributed:",
+    "-" * 40,
+    "distributed_backend=",
+)
+QUIET_WARNINGS = (
+    r".*does not have many workers",  # the data are in memory
+    r".*The number of training batches \(\d+\) is smaller than the logging interval",
+    r".*`LightningModule.configure_optimizers` returned `None`",  # the solver is not a torch optimizer
+    r".*Be aware that when using `ckpt_path`, callbacks used to create the checkpoint",
+    r".*GPU available but not used",
+)
+
+
+class _NotNoise(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not record.getMessage().lstrip().startswith(NOISE)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Lightning without NOISE and QUIET_WARNINGS."""
+    loggers = [logging.getLogger(f"pytorch_lightning.{name}") for name in ("utilities.rank_zero", "trainer")]
+    loggers += [logging.getLogger(name) for name in ("lightning.pytorch.utilities.rank_zero", "pytorch_lightning")]
+    silence = _NotNoise()
+    handlers = [handler for logger in loggers for handler in logger.handlers]
+    for target in (*loggers, *handlers):
+        target.addFilter(silence)
+    try:
+        with warnings.catch_warnings():
+            for pattern in QUIET_WARNINGS:
+                warnings.filterwarnings("ignore", message=pattern)
+            yield
+    finally:
+        for target in (*loggers, *handlers):
+            target.removeFilter(silence)
+
+
+def progress(settings: TrainerSettings, say: Say) -> list[Callback]:
+    """The progress display that was asked for: a bar on a terminal, lines elsewhere."""
+    kind = settings.progress
+    if kind == "auto":
+        kind = "bar" if sys.stdout.isatty() else "lines"
+    displays: dict[str, list[Callback]] = {"bar": [IterationBar()], "lines": [IterationLines(say)], "none": []}
+    return displays[kind]
+
+
+def logger(settings: TrainerSettings, folder: Path) -> Logger | bool:
+    """The logger of metrics. Raises ConfigError where TensorBoard is asked for and not installed."""
+    if settings.logger == "tensorboard":
+        from pytorch_lightning.loggers import TensorBoardLogger
+
+        try:
+            return TensorBoardLogger(folder, name=LOGS)
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                "trainer.logger=tensorboard", "TensorBoard is not installed", "Install tensorboard, or use csv"
+            ) from error
+    return CSVLogger(folder, name=LOGS) if settings.logger == "csv" else False
+
+
+def trainer(request: Request, folder: RunFolder, callbacks: list[Callback]) -> pl.Trainer:
+    """A Lightning trainer for one fit. Raises ConfigError where the accelerator is not there."""
+    settings = request.trainer
+    if settings.accelerator == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("trainer.accelerator=cuda", "torch finds no CUDA device", "Use auto or cpu")
+    return pl.Trainer(
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        num_nodes=settings.num_nodes,
+        strategy=settings.strategy,
+        precision="64-true",
+        max_epochs=request.fit.solver.max_iterations,
+        logger=logger(settings, folder.path),
+        log_every_n_steps=1,
+        callbacks=callbacks,
+        enable_checkpointing=True,
+        enable_progress_bar=any(isinstance(callback, IterationBar) for callback in callbacks),
+        enable_model_summary=False,
+        default_root_dir=folder.path,
+        use_distributed_sampler=False,  # the data module deals the shoeboxes out
+    )
+
+
+def solve(
+    module: pl.LightningModule, data: pl.LightningDataModule, request: Request, folder: RunFolder, say: Say
+) -> str:
+    """Iterate until converged, out of iterations, or stopped; the name of the signal that stopped it, else "".
+
+    Raises DataError where the checkpoint of a resumed run does not fit this problem.
+    """
+    asked = StopWhenAsked(say)
+    callbacks = [*progress(request.trainer, say), StopWhenConverged(), asked, LastCheckpoint(folder / CHECKPOINT, say)]
+    with quiet():
+        loop = trainer(request, folder, callbacks)
+        try:
+            loop.fit(module, datamodule=data, ckpt_path=folder.checkpoint, weights_only=True)
+        except (RuntimeError, KeyError) as error:
+            if folder.checkpoint is None or loop.global_step or not _about_checkpoint(error):
+                raise
+            raise DataError(
+                f"checkpoint {folder.checkpoint}",
+                f"it does not belong to this fit ({str(error).splitlines()[0]})",
+                "Give the settings it was made with, or overwrite=true to start again",
+            ) from error
+    return asked.stopped_by
+
+
+def _about_checkpoint(error: Exception) -> bool:
+    return any(word in str(error) for word in ("state_dict", "checkpoint", "size mismatch", "PytorchStreamReader"))
+
+
+def single_writer() -> bool:
+    """Whether this process writes the results: the first, where several share a fit."""
+    return int(getattr(rank_zero_only, "rank", 0)) == 0
