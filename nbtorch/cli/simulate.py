@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from nbtorch.cli import report
 from nbtorch.cli.inputs import Loaded, load, save_dump, structure_factors
 from nbtorch.cli.outputs import FloatImage, check_names, statistics, write_images
 from nbtorch.cli.parsing import Parsed
-from nbtorch.errors import ConfigError
+from nbtorch.errors import ConfigError, DataError
 from nbtorch.functional import detector as geometry
 from nbtorch.models import Experiment
 from nbtorch.render import PixelSelection, Renderer, masked, roi
@@ -22,6 +23,7 @@ from nbtorch.resolve import Note, Resolved, Stated, resolve
 from nbtorch.resolve.notes import choice, conflict
 from nbtorch.trace import TraceSettings, all_entries, entries, formatted
 
+Mask = NDArray[np.bool_]
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
 
@@ -33,6 +35,7 @@ class Setup:
     loaded: Loaded
     resolved: Resolved
     renderer: Renderer
+    rendered: Mask
     seed: int
 
 
@@ -51,8 +54,9 @@ def prepare(parsed: Parsed) -> Setup:
     experiment = Experiment.from_config(
         resolved.crystal, resolved.beam, resolved.detector, factors, resolved.exposure, dtype=dtype, device=device
     )
-    renderer = Renderer(experiment, select_pixels(resolved, loaded), resolved.render)
-    return Setup(stated, loaded, resolved, renderer, seed)
+    rendered = rendered_mask(resolved, loaded)
+    renderer = Renderer(experiment, select_pixels(resolved, loaded, rendered), resolved.render)
+    return Setup(stated, loaded, resolved, renderer, rendered, seed)
 
 
 def choose_device(name: str | None) -> torch.device:
@@ -66,19 +70,33 @@ def choose_device(name: str | None) -> torch.device:
     return device
 
 
-def select_pixels(resolved: Resolved, loaded: Loaded) -> PixelSelection:
-    """The pixels of the ROI that the mask keeps.
+def rendered_mask(resolved: Resolved, loaded: Loaded) -> Mask:
+    """True [slow, fast] for the pixels of the ROI that the mask keeps.
 
     Raises DataError for a mask of another size, ConfigError when no pixel is left.
     """
+    fast, slow = resolved.placement.pixels
+    x0, x1, y0, y1 = resolved.roi
+    inside = np.s_[y0 : y1 + 1, x0 : x1 + 1]
+    keep = np.zeros((slow, fast), dtype=bool)
+    keep[inside] = True
+    if loaded.mask is None:
+        return keep
+    if loaded.mask.shape != keep.shape:
+        given = f"a mask of {loaded.mask.shape[1]} by {loaded.mask.shape[0]} pixels"
+        raise DataError(given, f"the detector has {fast} by {slow}", "Give a mask of that size")
+    keep &= loaded.mask
+    if not keep.any():
+        raise ConfigError("the mask", "it leaves no pixel of the region to render", "Check -mask and -roi")
+    return keep
+
+
+def select_pixels(resolved: Resolved, loaded: Loaded, rendered: Mask) -> PixelSelection:
+    """The rendered pixels as the renderer takes them."""
     x0, x1, y0, y1 = resolved.roi
     if loaded.mask is None:
         return roi(resolved.detector, (x0, x1), (y0, y1))
-    keep = np.zeros_like(loaded.mask)
-    keep[y0 : y1 + 1, x0 : x1 + 1] = loaded.mask[y0 : y1 + 1, x0 : x1 + 1]
-    if not keep.any():
-        raise ConfigError("the mask", "it leaves no pixel of the region to render", "Check -mask and -roi")
-    return masked(resolved.detector, [keep])
+    return masked(resolved.detector, [rendered])
 
 
 def simulate(parsed: Parsed) -> None:
@@ -89,13 +107,12 @@ def simulate(parsed: Parsed) -> None:
     _print((*map(str, setup.loaded.notes), *map(str, notes_on_outputs(stated)), *report.report(resolved, reflections)))
     with torch.no_grad():
         photons = setup.renderer(progress=progress_meter(stated))
-        image: FloatImage = setup.renderer.pixels.images(photons)[0].to(torch.float32).cpu().numpy()
-        omega = subtended(setup.renderer)
+        image: FloatImage = np.zeros(setup.rendered.shape, dtype=np.float32)
+        image[setup.rendered] = photons.to(torch.float32).cpu().numpy()  # both run along fast first
         _print(trace_lines(setup))
-    rendered = setup.renderer.pixels.images(torch.ones(len(setup.renderer.pixels)))[0].numpy() > 0
-    stats = statistics(image, rendered, resolved.roi)
-    _print(printed_pixels(stated, image, rendered))
-    _print(report.statistics_lines(stats, omega))
+    stats = statistics(image, setup.rendered, resolved.roi)
+    _print(printed_pixels(stated, image, setup.rendered))
+    _print(report.statistics_lines(stats, subtended(resolved, setup.rendered)))
     _print(write_images(stated, resolved, image, stats, setup.seed))
 
 
@@ -137,19 +154,20 @@ def progress_meter(stated: Stated) -> Callable[[int, int], None] | None:
     return show
 
 
-def subtended(renderer: Renderer) -> float:
+def subtended(resolved: Resolved, rendered: Mask) -> float:
     """Solid angle (sr) of the rendered pixels, each taken at its centre."""
-    detector = renderer.experiment.detector
-    pixels = renderer.pixels.to(detector.origin.device)
-    panels, settings = detector.panel_frames(), detector.ray_settings()
-    frame, size = panels.frame[pixels.panel], panels.pixel_size[pixels.panel]
-    fast, slow = pixels.fast + 0.5, pixels.slow + 0.5
-    position = geometry.sample_position(frame, size, fast, slow, torch.zeros_like(size[:, 0]))
-    if settings.curved:
-        position = geometry.curve(position, frame, renderer.experiment.beam.frame().axis, settings.curved_distance)
-    close = (frame[:, 3] * frame[:, 2]).sum(-1)
-    omega = geometry.solid_angle(position.norm(dim=-1), close, size.prod(-1), point_pixel=settings.point_pixel)
-    return float(omega.sum())
+    place, detector = resolved.placement, resolved.detector
+    fast, slow = (
+        (torch.arange(count, dtype=torch.float64) + 0.5) * place.pixel - close
+        for count, close in zip(place.pixels, (place.fast_close, place.slow_close), strict=True)
+    )
+    close = torch.tensor(place.close_distance, dtype=torch.float64)
+    airpath = (slow[:, None] ** 2 + (fast**2 + close**2)).sqrt()
+    if detector.curved:
+        airpath = torch.full_like(airpath, place.distance)
+    area = torch.tensor(place.pixel**2, dtype=torch.float64)
+    omega = geometry.solid_angle(airpath, close, area, point_pixel=detector.point_pixel)
+    return float((omega * torch.from_numpy(rendered)).sum())
 
 
 def trace_lines(setup: Setup) -> Iterable[str]:

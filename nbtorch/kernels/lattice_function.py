@@ -18,6 +18,7 @@ from nbtorch.config import LatticeSettings
 from nbtorch.functional.structure_factor import StructureFactorTable
 from nbtorch.kernels import reference
 from nbtorch.kernels.batching import apply_one_by_one, batch_size, leading
+from nbtorch.kernels.direct import direct
 from nbtorch.kernels.native import lattice_op
 
 N_TENSORS = len(lattice_op.ARGUMENTS)
@@ -53,7 +54,7 @@ class LatticeSum(torch.autograd.Function):
 
     @staticmethod
     def forward(statics: LatticeStatics, *tensors: Tensor | None) -> Tensor:
-        value: Tensor = lattice_op.lattice_value(*tensors, statics.choices, statics.limits)
+        value: Tensor = direct(lattice_op.lattice_value)(*tensors, statics.choices, statics.limits)
         return value
 
     @staticmethod
@@ -92,7 +93,7 @@ class LatticeGradient(torch.autograd.Function):
     def forward(
         statics: LatticeStatics, wants_table: bool, grad: Tensor, *tensors: Tensor | None
     ) -> tuple[Tensor, ...]:
-        gradients = lattice_op.lattice_gradient(grad, *tensors, statics.choices, statics.limits, wants_table)
+        gradients = direct(lattice_op.lattice_gradient)(grad, *tensors, statics.choices, statics.limits, wants_table)
         return tuple(gradients)
 
     @staticmethod
@@ -131,7 +132,7 @@ class LatticeTangent(torch.autograd.Function):
     def forward(statics: LatticeStatics, *arguments: Tensor | None) -> Tensor:
         tensors, tangents = arguments[:N_TENSORS], arguments[N_TENSORS:]
         single = [None if t is None else t[None] for t in tangents]
-        tangent: Tensor = lattice_op.lattice_tangents(*tensors, statics.choices, statics.limits, single, 1)[1]
+        tangent: Tensor = direct(lattice_op.lattice_tangents)(*tensors, statics.choices, statics.limits, single, 1)[1]
         return tangent[0]
 
     @staticmethod
@@ -148,4 +149,4 @@ class LatticeTangent(torch.autograd.Function):
             None if tangent is None else leading(tangent, dim, size)
             for tangent, dim in zip(arguments[N_TENSORS + 1 :], in_dims[N_TENSORS + 1 :], strict=True)
         ]
-        return lattice_op.lattice_tangents(*tensors, statics.choices, statics.limits, tangents, size)[1], 0
+        return direct(lattice_op.lattice_tangents)(*tensors, statics.choices, statics.limits, tangents, size)[1], 0

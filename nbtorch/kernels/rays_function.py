@@ -12,6 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from nbtorch.functional import absorption, detector
 from nbtorch.kernels.batching import apply_one_by_one, batch_size, leading
+from nbtorch.kernels.direct import direct
 from nbtorch.kernels.native import rays_op
 
 N_TENSORS = len(rays_op.ARGUMENTS)
@@ -53,7 +54,7 @@ class PixelRays(torch.autograd.Function):
 
     @staticmethod
     def forward(statics: RayStatics, *tensors: Tensor) -> tuple[Tensor, Tensor]:
-        diffracted, weight = rays_op.rays_value(tensors, *statics.flat)
+        diffracted, weight = direct(rays_op.rays_value)(tensors, *statics.flat)
         return diffracted, weight
 
     @staticmethod
@@ -84,7 +85,7 @@ class RayGradient(torch.autograd.Function):
     def forward(
         statics: RayStatics, grad_diffracted: Tensor, grad_weight: Tensor, *tensors: Tensor
     ) -> tuple[Tensor, ...]:
-        return tuple(rays_op.rays_gradient(grad_diffracted, grad_weight, tensors, *statics.flat))
+        return tuple(direct(rays_op.rays_gradient)(grad_diffracted, grad_weight, tensors, *statics.flat))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -112,7 +113,7 @@ class RayTangent(torch.autograd.Function):
     @staticmethod
     def forward(statics: RayStatics, *arguments: Tensor) -> tuple[Tensor, Tensor]:
         single = [tangent[None] for tangent in arguments[N_TENSORS:]]
-        _, _, diffracted, weight = rays_op.rays_tangents(arguments[:N_TENSORS], single, 1, *statics.flat)
+        _, _, diffracted, weight = direct(rays_op.rays_tangents)(arguments[:N_TENSORS], single, 1, *statics.flat)
         return diffracted[0], weight[0]
 
     @staticmethod
@@ -127,5 +128,5 @@ class RayTangent(torch.autograd.Function):
         size = batch_size(in_dims, arguments)
         moved = zip(arguments[N_TENSORS + 1 :], in_dims[N_TENSORS + 1 :], strict=True)
         tangents = [leading(tangent, dim, size) for tangent, dim in moved]
-        _, _, diffracted, weight = rays_op.rays_tangents(tensors, tangents, size, *statics.flat)
+        _, _, diffracted, weight = direct(rays_op.rays_tangents)(tensors, tangents, size, *statics.flat)
         return (diffracted, weight), (0, 0)

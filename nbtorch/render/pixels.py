@@ -96,12 +96,17 @@ def full_frame(detector: DetectorConfig) -> PixelSelection:
 
 
 def roi(detector: DetectorConfig, fast: tuple[int, int], slow: tuple[int, int], panel: int = 0) -> PixelSelection:
-    """The rectangle ``fast`` = (first, last), ``slow`` = (first, last), inclusive, of one panel."""
+    """The rectangle ``fast`` = (first, last), ``slow`` = (first, last), inclusive, of one panel.
+
+    Raises DataError when a corner lies outside the panel.
+    """
+    corners = (torch.tensor([panel, panel]), torch.tensor(slow), torch.tensor(fast))
+    shapes = pixel_list(detector, *corners).shapes
     slow_index, fast_index = torch.meshgrid(
         torch.arange(slow[0], slow[1] + 1), torch.arange(fast[0], fast[1] + 1), indexing="ij"
     )
     here = torch.full_like(slow_index, panel).reshape(-1)
-    return pixel_list(detector, here, slow_index.reshape(-1), fast_index.reshape(-1))
+    return PixelSelection(here, slow_index.reshape(-1), fast_index.reshape(-1), shapes)
 
 
 def shoeboxes(detector: DetectorConfig, centres: np.ndarray, half_width: int) -> tuple[PixelSelection, Tensor]:

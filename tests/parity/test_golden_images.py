@@ -18,10 +18,16 @@ from nbtorch.io.smv import read_smv
 from tests.helpers.data import ROOT
 from tests.helpers.golden import Case, cases, float_image, golden_image
 
-# worst seen, float64: 0.036 of this bound (mosaic_seeded, whose spread nanoBragg multiplies in float32); elsewhere 4e-5
+# worst seen, float64: 4e-5 of this bound (4e-12 of the maximum): divsteps_only; most images agree in every bit
 RELATIVE, OF_MAXIMUM, SUM = 2e-6, 1e-7, 1e-6
-# float32: float32's rounding of h, k, l moves the flanks of a peak; worst seen: see test_float32_image
-FLOAT32_OF_MAXIMUM, FLOAT32_SUM = 2e-2, 2e-3
+# float32, of the maximum and of the sum: its rounding of h, k, l (1e-6 at h = 10) shifts a fringe of width 1/N.
+# Worst seen 8.1e-5 and 1.1e-5 (convention_adxv, xtalsize) where N ≤ 12
+FLOAT32 = (1.2e-4, 2e-5)
+FLOAT32_WIDE = {
+    "scaling_chain_pilatus": (4e-4, 2e-4),  # N = 47; worst seen 2.9e-4, 9.8e-5
+    "scaling_chain_phi0": (4e-4, 2e-4),  # worst seen 2.3e-4, 6.6e-5
+    "big_N": (7e-3, 2e-3),  # N = 200; worst seen 4.7e-3, 1.4e-3
+}
 
 #: Pixels at a nearest-index flip, a tophat edge or a dmin edge that fall on the other side, by case: none.
 EXCLUDED: dict[str, int] = {}
@@ -70,13 +76,13 @@ def test_a_process_of_its_own_writes_the_same_image(name: str, tmp_path: Path) -
     assert not outside(float_image(path, case.shape), golden_image(name)).any()
 
 
-@pytest.mark.parametrize("name", ["simple_cubic", "triclinic_misset", "oversample3", "mosaic", "custom_vectors"])
+@pytest.mark.parametrize("name", cases())
 def test_float32_image_is_close(name: str, tmp_path: Path) -> None:
     golden = golden_image(name).astype(np.float64)
     ours = run(cases()[name], tmp_path, "-dtype", "float32").astype(np.float64)
-    assert np.abs(ours - golden).max() <= FLOAT32_OF_MAXIMUM * golden.max()
-    assert sums_agree(ours, golden, FLOAT32_SUM)
-    assert np.abs(ours - golden).max() > 0, "float32 should show: was -dtype used?"
+    of_maximum, of_sum = FLOAT32_WIDE.get(name, FLOAT32)
+    assert 0 < np.abs(ours - golden).max() <= of_maximum * golden.max()
+    assert sums_agree(ours, golden, of_sum)
 
 
 @pytest.mark.parametrize("name", cases())
