@@ -8,8 +8,7 @@
 
 void beam_build(Beam *b, const Options *o, const Detector *d) {
     double metres, water = o->water;
-    b->wavelength = given(o->energy) ? EV_ANGSTROM / o->energy : or_default(o->wavelength, 1.0);
-    if (given(o->energy) && given(o->wavelength)) warn("both -energy and a wavelength were given: the energy is used");
+    b->wavelength = or_default(o->wavelength, 1.0);
     b->polarization = o->polarization;
     b->no_polarization = o->no_polarization;
     b->beamsize = or_default(o->beamsize, 0.1);

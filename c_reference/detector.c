@@ -37,7 +37,10 @@ static void set_frame(Detector *d, const Options *o) {
 
     d->pivot = frame.pivot;
     if (convention == CUSTOM) d->pivot = o->pivot_implied ? o->pivot_implied : PIVOT_BEAM;
-    if (o->pivot_explicit) d->pivot = o->pivot_explicit;
+    if (o->pivot_explicit && o->compat && convention != CUSTOM && o->pivot_explicit != (int)d->pivot)
+        warn("-compat nanobragg: the named convention overrules -pivot");
+    else if (o->pivot_explicit)
+        d->pivot = o->pivot_explicit;
 }
 
 /* A count decides; else a size, 102.4 mm if none was given: 1024 pixels of 0.1 mm, 512 of 0.2 mm. */

@@ -69,7 +69,7 @@ const Flag FLAGS[] = {
     /* beam */
     ONE("-lambda", wavelength, 1, POSITIVE),
     ONE("-wave", wavelength, 1, POSITIVE),
-    ONE("-energy", energy, 1, POSITIVE),
+    {"-energy", REAL, AT(wavelength), 1, 1, POSITIVE, IS_ENERGY}, /* eV; the last of it and -lambda counts */
     ONE("-dispersion", dispersion, 0.01, NOT_NEGATIVE),
     COUNT("-dispsteps", dispsteps, ANY),
     {"-divergence", REAL, AT(div_range), 2, 1e-3, NOT_NEGATIVE, NOTHING},
@@ -144,6 +144,7 @@ const Flag FLAGS[] = {
     SET("-oversample_polar", over_polar, 1),
     SET("-oversample_omega", over_omega, 1),
     SET("-exact_corrections", exact_corrections, 1),
+    {"-exact", CHOICE, AT(exact_corrections), 0, 1, ANY, IS_EXACT},
     {"-compat", COMPAT, 0, 1, 1, ANY, NOTHING},
     {"-trace_pixel", INTEGERS, AT(trace_pixel), 2, 1, NOT_NEGATIVE, NOTHING},
 

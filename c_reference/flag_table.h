@@ -17,7 +17,7 @@ enum kind {
     PIVOT
 };
 enum check { ANY, NOT_NEGATIVE, POSITIVE, POSITIVE_OR_INF };
-enum effect { NOTHING, CHOOSE_BEAM, CHOOSE_SAMPLE, IS_VECTOR, IS_ORIGIN, IS_CONVENTION };
+enum effect { NOTHING, CHOOSE_BEAM, CHOOSE_SAMPLE, IS_VECTOR, IS_ORIGIN, IS_CONVENTION, IS_ENERGY, IS_EXACT };
 
 typedef struct {
     const char *name;

@@ -62,6 +62,8 @@ static void apply_effect(Options *o, const Flag *f) {
     if (f->effect == IS_VECTOR) o->vector_given = 1;
     if (f->effect == IS_ORIGIN) o->vector_given = 1;
     if (f->effect == IS_CONVENTION) o->convention_given = 1;
+    if (f->effect == IS_ENERGY) o->wavelength = EV_ANGSTROM / o->wavelength;
+    if (f->effect == IS_EXACT) o->exact_cell = o->exact_corrections = o->phi_midpoint = 1;
 }
 
 static void read_misset(Options *o, const Flag *f, char **values, int available, int *used) {

@@ -2,7 +2,9 @@
 #define _POSIX_C_SOURCE 199309L
 #include "nanobragg.h"
 
+#include <math.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 static double seconds(void) {
@@ -11,14 +13,30 @@ static double seconds(void) {
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-/* The headers of -img and -mask come first, wherever they stand, so that every other flag overrides them. */
+/* A flag says the same thing as another key of the header: -distance as CLOSE_DISTANCE, -detsize as SIZE1, 2. */
+static void yield_to_flags(Options *o, const Options *flags) {
+    if (given(flags->distance)) o->close_distance = NAN;
+    for (int i = 0; i < 2; i++)
+        if (given(flags->detsize[i])) o->n_pixels[i] = NAN;
+}
+
+static int last_mention(int argc, char **argv, const char *name) {
+    while (argc > 0 && strcmp(argv[argc - 1], name) != 0) argc--;
+    return argc;
+}
+
+/* The headers of -img and -mask come first, wherever they stand, so that every other flag overrides them; of the
+ * two the one named last wins. */
 static void read_options(Options *o, int argc, char **argv) {
-    Options first;
-    options_defaults(&first);
-    parse_flags(&first, argc, argv, 1);
+    int img_wins = last_mention(argc, argv, "-img") > last_mention(argc, argv, "-mask");
+    Options flags;
+    options_defaults(&flags);
+    parse_flags(&flags, argc, argv, 1);
     options_defaults(o);
-    if (first.img_file != NULL) read_smv_header(o, first.img_file, 0);
-    if (first.mask_file != NULL) read_smv_header(o, first.mask_file, 1);
+    if (flags.img_file != NULL && !img_wins) read_smv_header(o, flags.img_file, 0);
+    if (flags.mask_file != NULL) read_smv_header(o, flags.mask_file, 1);
+    if (flags.img_file != NULL && img_wins) read_smv_header(o, flags.img_file, 0);
+    yield_to_flags(o, &flags);
     parse_flags(o, argc, argv, 0);
 }
 

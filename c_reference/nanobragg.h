@@ -64,7 +64,7 @@ typedef struct {
     int misset_random, shape, interpolate, exact_cell, phi_midpoint;
     const char *mat_file, *hkl_file, *dump_file;
     /* beam: divergence arrays are {horizontal, vertical} */
-    double wavelength, energy, dispersion, dispsteps, div_range[2], div_step[2], div_steps[2];
+    double wavelength, dispersion, dispsteps, div_range[2], div_step[2], div_steps[2];
     double polarization, fluence, flux, exposure, beamsize, water;
     int square_divergence, no_polarization;
     const char *source_file;

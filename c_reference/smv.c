@@ -57,6 +57,15 @@ static void check_header(const Options *o, const char *path) {
             fail("%s: SIZE in the header is not a pixel count", path);
 }
 
+/* The pivot that the keys imply, as if they were flags in this order. */
+static void imply_pivot(Options *o, const char *header) {
+    const struct { const char *key; enum pivot pivot; } implied[] = {
+        {"DISTANCE", PIVOT_BEAM}, {"CLOSE_DISTANCE", PIVOT_SAMPLE}, {"BEAM_CENTER_X", PIVOT_BEAM},
+        {"BEAM_CENTER_Y", PIVOT_BEAM}, {"ORGX", PIVOT_SAMPLE}, {"ORGY", PIVOT_SAMPLE}, {"TWOTHETA", PIVOT_SAMPLE}};
+    for (size_t i = 0; i < sizeof implied / sizeof implied[0]; i++)
+        if (find_key(header, implied[i].key) != NULL) o->pivot_implied = implied[i].pivot;
+}
+
 /* Each key acts as its flag would, the pivot it implies included; the flags on the command line come after. */
 void read_smv_header(Options *o, const char *path, int is_mask) {
     FILE *file = open_or_fail(path, "rb");
@@ -79,9 +88,7 @@ void read_smv_header(Options *o, const char *path, int is_mask) {
     /* a mask counts Y from the far edge */
     if (is_mask) center_y = or_default(o->n_pixels[1], 1024.0) * or_default(o->pixel, 0.1) - center_y;
     take(&o->beam_center[1], center_y);
-    if (given(o->distance) || given(o->beam_center[0])) o->pivot_implied = PIVOT_BEAM;
-    if (find_key(header, "CLOSE_DISTANCE") || find_key(header, "ORGX") || find_key(header, "TWOTHETA"))
-        o->pivot_implied = PIVOT_SAMPLE;
+    imply_pivot(o, header);
     free(header);
 }
 

@@ -11,6 +11,8 @@ static void add_source(Beam *b, Vec direction, double wavelength, Vec polar) {
     Source *s = &b->sources[b->n_sources++];
     if (!(wavelength > 0.0)) fail("a source would have the wavelength %g Angstrom", wavelength);
     s->incident = unit(scale(-1.0, direction));
+    if (b->polarization != 0.0 && !b->no_polarization && length(cross(unit(polar), s->incident)) < 1e-6)
+        fail("a source travels along the polarization vector: its polarization is not defined");
     s->magnetic = unit(cross(polar, s->incident));
     s->electric = unit(cross(s->incident, s->magnetic));
     s->wavelength = wavelength;

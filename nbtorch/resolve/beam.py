@@ -10,7 +10,7 @@ from nbtorch.resolve.axes import Axes
 from nbtorch.resolve.notes import Note, conflict
 from nbtorch.resolve.stated import ReadSources, Stated
 from nbtorch.resolve.steps import Steps, beam_steps
-from nbtorch.resolve.vectors import cross, rotate, scale, unit
+from nbtorch.resolve.vectors import cross, length, rotate, scale, unit
 from nbtorch.units import METRES_PER_MM, MILLIRADIANS
 
 DEFAULT_FLUENCE = 125932015286227086360700780544.0  # photons/m²
@@ -93,6 +93,12 @@ def fluence(stated: Stated) -> tuple[float, list[Note]]:
     return stated.flux * time / size**2, notes
 
 
+def _polarization_axis(axis: Vec3, sources: tuple[SourceConfig, ...], matters: bool) -> Vec3:
+    """``axis``; an unpolarized beam may also travel along it, and any other vector then says the same."""
+    along = any(length(cross(axis, unit(source.direction))) < 1e-6 for source in sources)
+    return axis if matters or not along else unit((0.31, 0.52, 0.79))
+
+
 def beam_config(stated: Stated, axes: Axes, read_sources: ReadSources | None) -> tuple[BeamConfig, list[Note]]:
     """The beam with every source explicit. Raises ConfigError for a wavelength or polarization out of range."""
     wavelength = 1.0 if stated.wavelength is None else stated.wavelength
@@ -114,7 +120,7 @@ def beam_config(stated: Stated, axes: Axes, read_sources: ReadSources | None) ->
     config = BeamConfig(
         wavelength=wavelength,
         direction=axes.beam,
-        polarization_axis=axes.polarization,
+        polarization_axis=_polarization_axis(axes.polarization, sources, bool(stated.polar) and not stated.nopolar),
         kahn_factor=None if stated.nopolar else (stated.polar or 0.0),
         fluence=photons,
         sources=sources,

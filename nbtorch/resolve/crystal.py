@@ -111,6 +111,8 @@ def resolve_mosaic(stated: Stated) -> tuple[MosaicConfig, list[Note]]:
     if spread <= 0:
         notes = [conflict("-mosaic_domains without a -mosaic spread: one domain")] if (count or 0) > 1 else []
         return MosaicConfig(0.0, 1, "nanobragg", seed), notes
+    if count == 1:  # the first domain is never turned
+        return MosaicConfig(0.0, 1, "nanobragg", seed), [conflict("one mosaic domain: -mosaic has no effect")]
     notes = []
     if count is None or count <= 0:
         count, notes = DEFAULT_DOMAINS, [choice(f"{DEFAULT_DOMAINS} mosaic domains")]

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.helpers.data import ROOT, golden
+from tests.helpers.c_reference import build
+from tests.helpers.data import golden
 
 INPUTS = golden("inputs")
 CASES: dict[str, dict[str, Any]] = {case["name"]: case for case in json.loads(golden("cases.json").read_text())}
@@ -44,19 +45,9 @@ class Run:
         return dict(line.split(": ", 1) for line in self.out.splitlines() if ": " in line)
 
 
-def build(folder: Path, *arguments: str) -> None:
-    if shutil.which("make") is None or shutil.which("cc") is None:
-        pytest.skip("a C compiler and make build the C reference")
-    command = ["make", "-C", str(ROOT / "c_reference"), f"BUILD={folder}", "WERROR=1", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 @pytest.fixture(scope="session")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("c_reference")
-    build(folder)
-    return folder / "nanoBragg_c"
+def program(c_program: Path) -> Path:
+    return c_program
 
 
 @pytest.fixture(scope="session")
