@@ -33,12 +33,13 @@ def _solve(columns: Tensor, weight: Tensor, counts: Tensor) -> tuple[Tensor, Ten
     """Weighted least squares of each box: solution [B, n] and inverse normal matrix [B, n, n]; columns [B, Q, n]."""
     weighted = columns * weight[..., None]
     normal = columns.transpose(1, 2) @ weighted
-    size = normal.diagonal(dim1=1, dim2=2).clamp(min=1e-300)
-    root = size.rsqrt()
-    # scaled to a unit diagonal first: scales and backgrounds differ by many orders of magnitude
+    size = normal.diagonal(dim1=1, dim2=2)
+    # scaled to a unit diagonal first: scales and backgrounds differ by many orders of magnitude; an empty column
+    # (a spot that does not reach its box) has no solution but 0
+    empty = size <= 0
+    root = torch.where(empty, 0, size.clamp(min=1e-300).rsqrt())
     scaled = normal * root[:, :, None] * root[:, None, :]
-    eye = torch.eye(scaled.shape[-1], dtype=scaled.dtype, device=scaled.device)
-    inverse = torch.linalg.inv(scaled + _RIDGE * eye) * root[:, :, None] * root[:, None, :]
+    inverse = torch.linalg.inv(scaled + torch.diag_embed(empty + _RIDGE)) * root[:, :, None] * root[:, None, :]
     return (inverse @ (weighted.transpose(1, 2) @ counts[..., None]))[..., 0], inverse
 
 

@@ -20,7 +20,7 @@ class Scores(NamedTuple):
     """What each box of a block says about the block's free parameters."""
 
     gradient: Tensor  # [B, S + L] JᵀW(y − µ), nuisances projected out
-    matrix: Tensor  # [S + L, S + L] Σ JᵀWJ
+    matrices: Tensor  # [B, S + L, S + L] JᵀWJ
 
 
 @dataclass(frozen=True)
@@ -64,16 +64,17 @@ class Objective:
 
     def loss(self, parameters: ParameterSet, held: Linearization | None = None) -> float:
         """The loss at the current values, weights as in ``held``."""
-        total = self.restraint_loss(parameters)
+        total = restraint_loss(parameters)
         for index, block in enumerate(self.blocks):
             fit = self.fit_boxes(index, block.model(parameters))
             weight = held.fits[index].weight if held else None
             total += float((self.box_weights[index] * self.box_losses(index, fit, weight)).sum())
         return total
 
+    @torch.no_grad()
     def linearize(self, parameters: ParameterSet) -> Linearization:
         """Loss and normal equations at the current values."""
-        fits, scores, normals, loss = [], [], [], self.restraint_loss(parameters)
+        fits, scores, normals, loss = [], [], [], restraint_loss(parameters)
         for index, block in enumerate(self.blocks):
             model, jacobian = block.jacobian(parameters)
             fit = self.fit_boxes(index, model)
@@ -81,12 +82,13 @@ class Objective:
             loss += float((self.box_weights[index] * self.box_losses(index, fit)).sum())
             fits.append(fit)
             scores.append(score)
-            normals.append(BlockNormal(score.matrix, score.gradient.sum(0)))
+            normals.append(BlockNormal(score.matrices.sum(0), score.gradient.sum(0)))
         arrow = assemble(normals, len(parameters.shared))
-        return Linearization(loss, self._restrain(arrow, parameters), tuple(fits), tuple(scores))
+        arrow = restrained(arrow, parameters, [block.index for block in self.blocks])
+        return Linearization(loss, arrow, tuple(fits), tuple(scores))
 
     def _scores(self, index: int, model: Tensor, jacobian: Tensor, fit: BoxFit) -> Scores:
-        """Per-box gradient and summed Gauss–Newton matrix, with the nuisances projected out."""
+        """Per-box gradient and Gauss–Newton matrix, with the nuisances projected out."""
         block, use = self.blocks[index], self.box_weights[index][:, None]
         moved = jacobian * (fit.scale[:, None, None] if self.free_scales else 1)
         scaled = (fit.scale > 0).to(model)[:, None] * model
@@ -95,22 +97,24 @@ class Objective:
         weighted = across * (fit.weight * use)[..., None]
         residual = torch.where(block.boxes.valid, block.boxes.counts - fit.total, 0)
         gradient = (weighted.transpose(1, 2) @ residual[..., None])[..., 0]
-        return Scores(gradient, torch.einsum("bqi,bqj->ij", weighted, across))
+        return Scores(gradient, weighted.transpose(1, 2) @ across)
 
-    def restraint_loss(self, parameters: ParameterSet) -> float:
-        """Σ((value − start)/restraint)² over the free restrained parameters, and the headers' own Σ(…/span)²."""
-        moved = (parameters.values.detach() - parameters.start)[parameters.free]
-        return float((moved**2 * _stiffness(parameters, parameters.free)).sum())
 
-    def _restrain(self, arrow: Arrow, parameters: ParameterSet) -> Arrow:
-        """``arrow`` with the restraints' share of matrix and gradient."""
-        shared, locals_ = parameters.shared, [parameters.local[block.index] for block in self.blocks]
-        moved = parameters.values.detach() - parameters.start
-        stiff = [_stiffness(parameters, place) for place in (shared, *locals_)]
-        pulls = [-moved[place] * k for place, k in zip((shared, *locals_), stiff, strict=True)]
-        arrow = add_diagonal(arrow, stiff[0], stiff[1:])
-        own = tuple(g + pull for g, pull in zip(arrow.local_gradient, pulls[1:], strict=True))
-        return arrow._replace(shared_gradient=arrow.shared_gradient + pulls[0], local_gradient=own)
+def restraint_loss(parameters: ParameterSet) -> float:
+    """Σ((value − start)/restraint)² over the free restrained parameters, and the headers' own Σ(…/span)²."""
+    moved = (parameters.values.detach() - parameters.start)[parameters.free]
+    return float((moved**2 * _stiffness(parameters, parameters.free)).sum())
+
+
+def restrained(arrow: Arrow, parameters: ParameterSet, blocks: Sequence[int]) -> Arrow:
+    """``arrow`` of ``blocks`` with the restraints' share of matrix and gradient."""
+    shared, locals_ = parameters.shared, [parameters.local[block] for block in blocks]
+    moved = parameters.values.detach() - parameters.start
+    stiff = [_stiffness(parameters, place) for place in (shared, *locals_)]
+    pulls = [-moved[place] * k for place, k in zip((shared, *locals_), stiff, strict=True)]
+    arrow = add_diagonal(arrow, stiff[0], stiff[1:])
+    own = tuple(g + pull for g, pull in zip(arrow.local_gradient, pulls[1:], strict=True))
+    return arrow._replace(shared_gradient=arrow.shared_gradient + pulls[0], local_gradient=own)
 
 
 def _stiffness(parameters: ParameterSet, place: Sequence[int]) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -65,15 +65,20 @@ class ParameterSet(nn.Module):
         self.values = nn.Parameter(start.clone())
         self.register_buffer("start", start)
         self._tensors = [dict(block) for block in tensors]
-        self.free = [index for index, parameter in enumerate(parameters) if parameter.free]
-        self.shared = [index for index in self.free if parameters[index].block is None]
-        self.local = [[i for i in self.free if parameters[i].block == block] for block in range(len(tensors))]
+        self.release({index for index, parameter in enumerate(parameters) if parameter.free})
         self._maps = [self._matrices(block) for block in range(len(tensors))]
 
     start: Tensor
 
     def __len__(self) -> int:
         return len(self.parameters_)
+
+    def release(self, free: Collection[int]) -> None:
+        """Let the parameters at ``free`` move and hold the others where they are."""
+        self.free = sorted(free)
+        self.shared = [i for i in self.free if self.parameters_[i].block is None]
+        blocks = range(len(self._tensors))
+        self.local = [[i for i in self.free if self.parameters_[i].block == block] for block in blocks]
 
     def of_block(self, block: int) -> list[int]:
         """Indices of the free parameters that move ``block``: the shared ones, then its own."""

@@ -69,6 +69,15 @@ def claim(folder: Path, *, resume: bool = False, overwrite: bool = False) -> Ite
 
 
 @contextmanager
+def claim_output(folder: Path, name: str, *, overwrite: bool = False) -> Iterator[Path]:
+    """The path of one output in ``folder``, for a command that leaves no run there. Raises as :func:`claim` does."""
+    if (folder / name).exists() and not overwrite:
+        raise ConfigError(f"run folder {folder}", f"it holds {name}", "Give overwrite=true, or another hydra.run.dir")
+    with _locked(folder):
+        yield folder / name
+
+
+@contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """An advisory lock, which the system drops with the process however that ends."""
     lock = folder / LOCK
@@ -83,8 +92,10 @@ def _locked(folder: Path) -> Iterator[None]:
         ) from error
     try:
         _take(handle, folder)
-        yield
-        lock.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
     finally:
         os.close(handle)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,8 +35,21 @@ class LevenbergMarquardt:
     """The damping between iterations, and one iteration at a time."""
 
     def __init__(self, damping: float = 1e-3) -> None:
-        self.damping = damping
+        self.damping = self._first = damping
 
+    def restart(self) -> None:
+        """Forget the damping: another objective begins."""
+        self.damping = self._first
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"damping": self.damping}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from ``state``."""
+        self.damping = float(state["damping"])
+
+    @torch.no_grad()
     def step(self, objective: Objective, parameters: ParameterSet) -> Step:
         """Move ``parameters`` to a lower loss, or leave them where they are."""
         here = objective.linearize(parameters)
@@ -45,14 +59,14 @@ class LevenbergMarquardt:
         for _ in range(_TRIES):
             change = _damped(arrow, self.damping, parameters, objective)
             trial = parameters.clamp(before + change)
-            parameters.values.data.copy_(trial)
+            parameters.values.copy_(trial)
             loss = objective.loss(parameters, here)
             if loss <= here.loss and bool(torch.isfinite(trial).all()):
                 move = _in_sigmas(arrow, trial - before, parameters, objective)
                 self._loosen(here, loss, change, arrow, parameters, objective)
                 return Step(here.loss, loss, True, move, self.damping)
             self.damping, growth = max(self.damping, _LEAST_DAMPING) * growth, growth * 2
-        parameters.values.data.copy_(before)
+        parameters.values.copy_(before)
         return Step(here.loss, here.loss, False, 0.0, self.damping)
 
     def _loosen(
@@ -78,6 +92,13 @@ def _gather(shared: Tensor, local: Sequence[Tensor], parameters: ParameterSet, o
     for block, values in zip(objective.blocks, local, strict=True):
         full[parameters.local[block.index]] = values
     return full
+
+
+def joint_gradient(arrow: Arrow, parameters: ParameterSet, objective: Objective, *, diagonal: bool = False) -> Tensor:
+    """JᵀW(y − µ) [T] over all parameters, or the ``diagonal`` of the normal matrix; 0 for those that are held."""
+    if diagonal:
+        return _gather(arrow.shared.diagonal(), [m.diagonal() for m in arrow.local], parameters, objective)
+    return _gather(arrow.shared_gradient, arrow.local_gradient, parameters, objective)
 
 
 def _damped(arrow: Arrow, damping: float, parameters: ParameterSet, objective: Objective) -> Tensor:

@@ -25,8 +25,8 @@ class ThresholdSettings:
     """When a pixel is strong. All of it changes the answer.
 
     ``window`` (pixels, a multiple of 3) is the width of the box that gives background and variance. ``noise``
-    "counting" asks for less than ``false_rate`` false pixels by Poisson's law, "integrating" for ``n_sigma`` of the local
-    scatter, "auto" tells them apart by whole numbers without negative ones.
+    "counting" asks for less than ``false_rate`` false pixels by Poisson's law, "integrating" for ``n_sigma`` of the
+    local scatter, "auto" tells them apart by whole numbers without negative ones.
     """
 
     window: int = 15

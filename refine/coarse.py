@@ -1,0 +1,177 @@
+"""The coarse stage: spot positions, frames of crossing and excitation errors, by robust least squares.
+
+It brings header geometry to within a pixel, where the pixels themselves take over. Residuals are in units of their own
+spread, which is estimated anew (median absolute deviation) every round, and Cauchy's loss keeps wrong indices out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from nbtorch.config import Exposure, ScanConfig
+from nbtorch.functional.cell import dual
+from nbtorch.models import Experiment
+from nbtorch.render.predict import frame_number, mean_wave, predict, spindle_angle
+from refine.normal import BlockNormal, assemble
+from refine.objective import Linearization, restrained, restraint_loss
+from refine.observations import Observations
+from refine.parameters import ParameterSet
+
+_LEAST = {"pixel": 0.05, "frame": 0.05, "excitation": 2e-5}  # spreads below which residuals are taken as equal
+_CAUCHY = 2.4  # where a residual's pull starts to fall, in spreads
+
+
+class Residuals(NamedTuple):
+    """fast, slow (pixels), and frame (a scan) or excitation error (a still, Å⁻¹): observed − predicted, [n, 3]."""
+
+    value: Tensor
+    valid: Tensor
+
+
+class Positions(nn.Module):
+    """Where the reflections of one shot are predicted: [n, 3] of fast, slow, and frame or excitation error."""
+
+    def __init__(
+        self, experiment: Experiment, observed: Observations, scan: ScanConfig | None, exposure: Exposure, parallax: str
+    ) -> None:
+        super().__init__()
+        self.experiment = experiment
+        self.observed = observed
+        self.scan = scan
+        self.exposure = exposure
+        self.parallax = parallax
+
+    def forward(self) -> tuple[Tensor, Tensor]:
+        """Predictions [n, 3] and whether they are valid [n]."""
+        seen = self.observed
+        if self.scan is not None:
+            phi = spindle_angle(seen.frame, self.scan)
+            spot = predict(self.experiment, seen.hkl, seen.panel, observed_phi=phi, parallax=self.parallax)
+            assert spot.phi is not None
+            third = frame_number(spot.phi, self.scan)
+        else:
+            spot = predict(self.experiment, seen.hkl, seen.panel, exposure=self.exposure, parallax=self.parallax)
+            third = excitation_error(self.experiment, seen.hkl, self.exposure)
+        return torch.stack([spot.fast, spot.slow, third], dim=-1), spot.valid
+
+
+def excitation_error(experiment: Experiment, hkl: Tensor, exposure: Exposure) -> Tensor:
+    """|k₀ + r| − |k₀| [n] (Å⁻¹) of reflections ``hkl`` [n, 3] at the middle of ``exposure``: 0 on the Ewald sphere."""
+    middle = Exposure(exposure.phi_start + exposure.oscillation / 2)
+    crystal = experiment.crystal
+    direct, _ = crystal.vectors()
+    stars = dual(direct @ crystal.spindle_rotations(middle)[0].transpose(-1, -2))
+    wave = mean_wave(experiment)
+    return (wave + hkl.to(stars) @ stars).norm(dim=-1) - wave.norm()
+
+
+class PositionBlock:
+    """The positions of one shot, as the solver takes them."""
+
+    def __init__(self, index: int, positions: Positions) -> None:
+        self.index = index
+        self.positions = positions
+        seen = positions.observed
+        third = seen.frame if positions.scan is not None else torch.zeros_like(seen.fast)
+        self.target = torch.stack([seen.fast, seen.slow, third], dim=-1)
+
+    def predicted(self, changes: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Predictions [n, 3] and validity [n] with the model tensors ``changes``."""
+        tensors = {f"experiment.{name}": value for name, value in changes.items() if name != "scale"}
+        result: tuple[Tensor, Tensor] = torch.func.functional_call(self.positions, tensors, (), tie_weights=False)
+        return result
+
+    def residuals(self, parameters: ParameterSet) -> Residuals:
+        """Observed − predicted at the current values."""
+        with torch.no_grad():
+            value, valid = self.predicted(parameters.changes(self.index))
+        return Residuals(self.target - value, valid)
+
+    def jacobian(self, parameters: ParameterSet) -> Tensor:
+        """Derivatives [n, 3, T] of the predictions."""
+        place = parameters.of_block(self.index)
+        values = parameters.values.detach()[place]
+
+        def column(direction: Tensor) -> Tensor:
+            def spots(free: Tensor) -> Tensor:
+                return self.predicted(parameters.changes(self.index, free))[0]
+
+            moved: Tensor = torch.func.jvp(spots, (values,), (direction,))[1]
+            return moved
+
+        if not place:
+            return torch.zeros(*self.target.shape, 0, dtype=values.dtype)
+        columns: Tensor = torch.func.vmap(column)(torch.eye(len(place), dtype=values.dtype, device=values.device))
+        return columns.permute(1, 2, 0)
+
+
+class PositionObjective:
+    """Robust least squares over the positions of all shots; the interface of :class:`refine.objective.Objective`."""
+
+    def __init__(self, blocks: Sequence[PositionBlock]) -> None:
+        self.blocks = tuple(blocks)
+        self.spread = [torch.ones(3, dtype=torch.float64) for _ in blocks]
+
+    def estimate_spread(self, parameters: ParameterSet) -> None:
+        """Set each shot's spread [3] from its residuals: 1.48 times their median absolute value."""
+        for number, block in enumerate(self.blocks):
+            residual, valid = block.residuals(parameters)
+            third = "frame" if block.positions.scan is not None else "excitation"
+            least = torch.tensor([_LEAST["pixel"], _LEAST["pixel"], _LEAST[third]], dtype=residual.dtype)
+            if bool(valid.any()):
+                median = residual[valid].abs().median(dim=0).values
+                pixels = (
+                    median[:2].mean().expand(2)
+                )  # one spread for both axes: neither can be fitted at the other's cost
+                self.spread[number] = torch.maximum(1.4826 * torch.cat([pixels, median[2:]]), least)
+
+    def _weighted(self, number: int, parameters: ParameterSet) -> tuple[Tensor, Tensor]:
+        """Residuals in spreads [n, 3] and their Cauchy weights [n, 1], one weight a spot."""
+        block = self.blocks[number]
+        residual, valid = block.residuals(parameters)
+        scaled = residual / self.spread[number]
+        # a rocking curve cut by the first or last frame has no centre to compare with
+        partial = (~block.positions.observed.whole) & (block.positions.scan is not None)
+        scaled = torch.stack(
+            [scaled[:, 0], scaled[:, 1], torch.where(partial, 0.2 * scaled[:, 2], scaled[:, 2])], dim=-1
+        )
+        scaled = torch.where(valid[:, None], scaled, 0)
+        return scaled, 1 / (1 + (scaled**2).sum(1, keepdim=True) / (3 * _CAUCHY**2))
+
+    def loss(self, parameters: ParameterSet, held: Linearization | None = None) -> float:
+        """Σ c²·ln(1 + r²/c²) over the spots, and the restraints."""
+        total = restraint_loss(parameters)
+        for number in range(len(self.blocks)):
+            scaled, _ = self._weighted(number, parameters)
+            total += float((3 * _CAUCHY**2 * torch.log1p((scaled**2).sum(1) / (3 * _CAUCHY**2))).sum())
+        return total
+
+    @torch.no_grad()
+    def linearize(self, parameters: ParameterSet) -> Linearization:
+        """Loss and normal equations at the current values."""
+        normals = []
+        for number, block in enumerate(self.blocks):
+            scaled, weight = self._weighted(number, parameters)
+            columns = block.jacobian(parameters) / self.spread[number][None, :, None]
+            partial = (~block.positions.observed.whole) & (block.positions.scan is not None)
+            third = torch.where(partial, 0.2, 1.0)[:, None]
+            columns = torch.stack([columns[:, 0], columns[:, 1], columns[:, 2] * third], dim=1)
+            weighted = columns * weight[:, :, None]
+            matrix = torch.einsum("nki,nkj->ij", weighted, columns)
+            normals.append(BlockNormal(matrix, torch.einsum("nki,nk->i", weighted, scaled)))
+        arrow = restrained(assemble(normals, len(parameters.shared)), parameters, [b.index for b in self.blocks])
+        return Linearization(self.loss(parameters), arrow, (), ())
+
+    def rms(self, parameters: ParameterSet) -> tuple[float, float]:
+        """rms (fast, slow) in pixels over the spots of all shots."""
+        rows = []
+        for block in self.blocks:
+            residual, valid = block.residuals(parameters)
+            rows.append(residual[valid][:, :2])
+        both = torch.cat(rows)
+        fast, slow = (both**2).mean(0).sqrt().tolist() if len(both) else (float("nan"), float("nan"))
+        return fast, slow

@@ -1,0 +1,310 @@
+"""From a fit that ended to its outcome: parameters with their sigmas, spots, frames, pictures, refined models."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nbtorch.config import BeamConfig, CrystalConfig, DetectorConfig
+from nbtorch.functional.rotation import rotation_matrix
+from nbtorch.models import Detector, Experiment
+from nbtorch.units import DEGREES
+from refine.evidence import Evidence, moved_experiment
+from refine.module import FitModule
+from refine.outcome import (
+    Correlation,
+    FrameRow,
+    Goodness,
+    Outcome,
+    Pair,
+    ParameterRow,
+    SpotImage,
+    SpotRow,
+)
+from refine.parameters import ParameterSet
+from refine.problem import Problem
+from refine.stages import box_chi_square, misfit, predicted_centres
+from refine.uncertainty import Uncertainty, uncertainty
+
+_FISHER_UP_TO = 1.2  # mean z² under the spots up to which the model explains the data, and Fisher's sigmas hold
+_PICTURES = 6
+_DEGENERATE = 0.98
+
+
+def outcome(problem: Problem, module: FitModule) -> Outcome:
+    """Everything there is to report."""
+    objective, parameters = module.objective(), module.values
+    here = objective.linearize(parameters)
+    known = uncertainty(objective, parameters, here) if parameters.free else None
+    z2, _ = misfit(objective, parameters)
+    experiments = [moved_experiment(item.shot, parameters) for item in problem.evidence]
+    rows, choices = parameter_rows(parameters, known, z2), [*problem.choices]
+    choices.append(
+        "sigmas are those of the Fisher information: the model explains the pixels to their noise"
+        if z2 <= _FISHER_UP_TO
+        else "sigmas are the sandwich's, clustered by reflection: the pixels differ from the model by more than noise"
+    )
+    spots = spot_rows(problem, parameters)
+    detector_end = refined_detector(experiments[0].detector)
+    return Outcome(
+        parameters=rows,
+        undetermined=known.undetermined if known else (),
+        correlation=correlation(known) if known else None,
+        converged=module.converged,
+        message=module.message,
+        history=tuple(module.history),
+        spots=spots,
+        frames=frame_rows(problem, spots, parameters),
+        images=pictures(problem, module),
+        goodness=goodness(problem, module, z2),
+        detector_start=problem.scene.document.entries[0].detector,
+        detector_end=detector_end,
+        detectors={problem.evidence[0].shot.entry.detector_index: detector_end},
+        beams=refined_beams(problem, experiments),
+        crystals=refined_crystals(problem, experiments),
+        rms_start_px=problem.rms_start,
+        rms_end_px=rms(spots, heldout=False),
+        rms_heldout_px=rms(spots, heldout=True),
+        solve_wall_s=module.wall_s,
+        solve_cpu_s=module.cpu_s,
+        warnings=(*problem.warnings, *warnings(problem, module, z2)),
+        choices=tuple(choices),
+    )
+
+
+def parameter_rows(parameters: ParameterSet, known: Uncertainty | None, z2: float) -> tuple[ParameterRow, ...]:
+    """One row a parameter, and one for each that follows it by symmetry."""
+    place = {name: i for i, name in enumerate(known.names)} if known else {}
+    bounds, values = parameters.at_bound(), parameters.values.detach().tolist()
+    rows = []
+    for i, parameter in enumerate(parameters.parameters_):
+        free = i in parameters.free
+        if parameter.name.endswith(".scale") and not free:
+            continue
+        sigma = model = None
+        if known is not None and free:
+            at = place[parameter.name]
+            model = _finite(float(known.model[at]))
+            sigma = model if z2 <= _FISHER_UP_TO else _finite(float(known.sandwich[at]))
+        row = ParameterRow(
+            parameter.name, parameter.unit, parameter.start, values[i], sigma, model, free, free and bounds[i]
+        )
+        rows.append(row)
+        for follower, entry in zip(parameter.follows, parameter.entries[1:], strict=bool(parameter.follows)):
+            ratio = entry.coefficient / parameter.entries[0].coefficient
+            followed = replace(row, name=follower, tied_to=parameter.name, start=row.start * ratio)
+            scaled = [None if s is None else s * ratio for s in (sigma, model)]
+            rows.append(replace(followed, value=row.value * ratio, sigma=scaled[0], sigma_model=scaled[1]))
+    return tuple(rows)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def correlation(known: Uncertainty) -> Correlation:
+    """The correlation matrix with the pairs that cannot be told apart."""
+    matrix = known.correlation.numpy()
+    rows, columns = np.nonzero(np.triu(np.abs(matrix), 1) > _DEGENERATE)
+    pairs = tuple(
+        (known.names[i], known.names[j], float(matrix[i, j])) for i, j in zip(rows[:50], columns[:50], strict=True)
+    )
+    return Correlation(known.names, matrix, pairs)
+
+
+def spot_rows(problem: Problem, parameters: ParameterSet) -> tuple[SpotRow, ...]:
+    """One row a spot found, indexed or not."""
+    rows: list[SpotRow] = []
+    for item, start in zip(problem.evidence, problem.start_px, strict=True):
+        end, valid = predicted_centres(problem, item, parameters)
+        seen = item.observed
+        frame = seen.frame if not item.shot.still else torch.full_like(seen.fast, float(item.shot.index))
+        for i in range(len(seen)):
+            held = bool(seen.heldout[i])
+            rows.append(
+                SpotRow(
+                    float(frame[i]),
+                    int(seen.panel[i]),
+                    *(int(index) for index in seen.hkl[i]),
+                    float(seen.fast[i]),
+                    float(seen.slow[i]),
+                    None if item.shot.still else float(seen.frame[i]),
+                    float(start[i, 0]),
+                    float(start[i, 1]),
+                    float(end[i, 0]),
+                    float(end[i, 1]),
+                    float(seen.counts[i]),
+                    None,
+                    used=bool(valid[i]) and not held,
+                    heldout=held,
+                    reason="" if valid[i] else "no longer predicted on its panel",
+                )
+            )
+        rows.extend(_rejected_rows(item))
+    return tuple(rows)
+
+
+def _rejected_rows(item: Evidence) -> list[SpotRow]:
+    """Spots that were found and not indexed, with the reason."""
+    nan, rows = float("nan"), []
+    for place, reason in item.rejected:
+        spots = item.spots
+        frame = float(item.shot.index) if item.shot.still else float(spots.frame[place])
+        where = float(spots.fast[place]), float(spots.slow[place])
+        rows.append(
+            SpotRow(frame, int(spots.panel[place]), 0, 0, 0, *where, None if item.shot.still else frame, nan, nan, nan,
+                    nan, float(spots.counts[place]), None, used=False, reason=reason)
+        )  # fmt: skip
+    return rows
+
+
+def rms(spots: tuple[SpotRow, ...], *, heldout: bool) -> Pair | None:
+    """rms (fast, slow) of observed − predicted at the end over the used or the held-out spots."""
+    rows = [
+        (spot.observed_fast_px - spot.end_fast_px, spot.observed_slow_px - spot.end_slow_px)
+        for spot in spots
+        if (spot.heldout if heldout else spot.used)
+        and spot.observed_fast_px is not None
+        and spot.observed_slow_px is not None
+    ]
+    values = np.array([row for row in rows if np.isfinite(row).all()])
+    if len(values) == 0:
+        return None
+    fast, slow = np.sqrt((values**2).mean(0)).tolist()
+    return fast, slow
+
+
+def frame_rows(problem: Problem, spots: tuple[SpotRow, ...], parameters: ParameterSet) -> tuple[FrameRow, ...]:
+    """One row a frame, those that failed too."""
+    names = [parameter.name for parameter in parameters.parameters_]
+    rows = []
+    for item in problem.evidence:
+        stack = problem.stacks[item.shot.index]
+        scale = float(parameters.values.detach()[names.index(f"crystal[{item.shot.index}].scale")])
+        for z, path in enumerate(item.shot.images):
+            number = item.shot.index if item.shot.still else z
+            here = tuple(s for s in spots if s.used and int(s.frame) == number)
+            pair = rms(here, heldout=False)
+            lost = next((message for message in stack.lost if str(path) in message), "")
+            px = None if pair is None else math.hypot(*pair)
+            rows.append(FrameRow(len(rows), str(path), len(here), px, scale, ok=not lost, message=lost))
+    return (*rows, *problem.failed)
+
+
+def pictures(problem: Problem, module: FitModule) -> tuple[SpotImage, ...]:
+    """Observed, model and z of the spots that fit best and worst, among those bright enough to look at."""
+    ranked = []
+    objective, parameters = module.objective(), module.values
+    for index, block in enumerate(objective.blocks):
+        fit = objective.fit_boxes(index, block.model(parameters))
+        strength = fit.signal.sum(1) / (fit.signal.sum(1) + (1 / fit.weight.clamp(min=1e-30)).sqrt().amax(1)).sqrt()
+        chi = box_chi_square(block, fit)
+        bright = strength >= strength.median()
+        ranked.extend((float(chi[box]), index, box, fit) for box in torch.nonzero(bright)[:, 0].tolist())
+    ranked.sort(key=lambda row: row[0])
+    worst = ranked[::-1][:_PICTURES]
+    best = ranked[: len(ranked) - len(worst)][:_PICTURES]
+    images = []
+    for kind, chosen in (("best", best), ("worst", worst)):
+        for chi, index, box, fit in chosen:
+            images.append(_picture(module, index, box, fit.total, chi, kind))
+    return tuple(images)
+
+
+def _picture(module: FitModule, index: int, box: int, total: Tensor, chi: float, kind: str) -> SpotImage:
+    """One shoebox summed over its frames."""
+    boxes, noise = module.objective().blocks[index].boxes, module.objective().noise[index]
+    good = boxes.valid[box]
+    slow, fast = boxes.slow[box][good].long(), boxes.fast[box][good].long()
+    shape = int(slow.max() - slow.min()) + 1, int(fast.max() - fast.min()) + 1
+    place = slow - slow.min(), fast - fast.min()
+
+    def summed(values: Tensor) -> np.ndarray:
+        image = torch.zeros(shape, dtype=torch.float64)
+        return np.asarray(image.index_put(place, values[box][good].double(), accumulate=True).numpy())
+
+    observed, model = summed(boxes.counts), summed(total)
+    seen = summed(boxes.valid.double())
+    variance = model * float(noise.gain[box, 0]) + seen * float(noise.readout[box, 0]) ** 2
+    z = np.where(seen > 0, (observed - model) / np.sqrt(np.maximum(variance, 1e-12)), np.nan)
+    h, k, l = boxes.hkl[box].tolist()  # noqa: E741
+    label = f"({h} {k} {l}) panel {int(boxes.panel[box])}, shot {index + 1}, chi² {chi:.2f}"
+    return SpotImage(label, "best" if kind == "best" else "worst", observed, model, z)
+
+
+def goodness(problem: Problem, module: FitModule, z2: float) -> Goodness:
+    """Residuals of the pixels under spots in units of their noise."""
+    objective, parameters = module.objective(), module.values
+    values, total, count = [], 0.0, 0
+    for index, block in enumerate(objective.blocks):
+        fit = objective.fit_boxes(index, block.model(parameters))
+        z = (block.boxes.counts - fit.total) * fit.weight.sqrt()
+        values.append(z[block.boxes.valid & (fit.signal**2 * fit.weight > 0.1)])
+        total += float((z[block.boxes.valid] ** 2).sum())
+        count += block.boxes.n_pixels
+    z = torch.cat(values).numpy()
+    histogram, edges = np.histogram(np.clip(z, -6, 6), bins=48, range=(-6, 6))
+    spread = float(np.std(z)) if len(z) else None
+    return Goodness(
+        reduced_chi_square=total / max(count, 1),
+        sigma_z=spread,
+        edges_z=tuple(edges.tolist()),
+        histogram_z=tuple(histogram.astype(float).tolist()),
+        extra={"mean_z2_under_spots": z2, "pixels": count, "stage": module.stage.name},
+    )
+
+
+def warnings(problem: Problem, module: FitModule, z2: float) -> list[str]:
+    """What a reader should know before trusting the numbers, besides what the parameters' rows say."""
+    found = []
+    if z2 > 3:
+        found.append(f"the residuals under the spots are not noise: their mean square is {z2:.1f} of it")
+    spots = sum(len(item.observed) for item in problem.evidence)
+    free = len(module.values.free)
+    if 2 * spots < 3 * free:
+        found.append(f"{free} parameters were fitted to {spots} spots")
+    return found
+
+
+def refined_detector(detector: Detector) -> DetectorConfig:
+    """The configuration of ``detector`` with its panels where the fit left them."""
+    frames = detector.frames().detach().numpy()
+    panels = tuple(
+        replace(panel, fast_axis=tuple(frame[0]), slow_axis=tuple(frame[1]), origin=tuple(frame[3]), normal=None)
+        for panel, frame in zip(detector.config.panels, frames.tolist(), strict=True)
+    )
+    return replace(detector.config, panels=panels)
+
+
+def refined_beams(problem: Problem, experiments: list[Experiment]) -> dict[int, BeamConfig]:
+    """Beams by their index in the document."""
+    beams = {}
+    for item, experiment in zip(problem.evidence, experiments, strict=True):
+        beam, entry = experiment.beam, item.shot.entry
+        direction = (beam.direction / beam.direction.norm()).tolist()
+        changed = replace(entry.beam, direction=tuple(direction), wavelength=float(beam.wavelength))
+        if beam.polarized:
+            changed = replace(changed, kahn_factor=float(beam.kahn_factor.clamp(-1, 1)))
+        beams[entry.beam_index] = changed
+    return beams
+
+
+def refined_crystals(problem: Problem, experiments: list[Experiment]) -> dict[int, CrystalConfig]:
+    """Crystals by their index in the document."""
+    crystals = {}
+    for item, experiment in zip(problem.evidence, experiments, strict=True):
+        crystal, entry = experiment.crystal, item.shot.entry
+        turn = (rotation_matrix(crystal.rotation * DEGREES) @ crystal.orientation).tolist()
+        assert entry.crystal is not None
+        assert entry.crystal_index is not None
+        crystals[entry.crystal_index] = replace(
+            entry.crystal,
+            cell=tuple(crystal.cell.tolist()),
+            orientation=tuple(tuple(row) for row in turn),
+            n_cells=tuple(crystal.n_cells.tolist()),
+        )
+    return crystals

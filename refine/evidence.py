@@ -1,0 +1,83 @@
+"""What was measured for a shot: its spots, and which reflections they are."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from nbtorch.models import Experiment
+from refine.frames import FrameStack
+from refine.observations import Observations, hold_out
+from refine.parameters import ParameterSet
+from refine.scene import Shot
+from refine.settings import FitSettings
+from refine.spots import Spots, SpotSettings, find_spots
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What was measured for one shot. ``rejected``: (place among the spots, reason) of those without a sure index."""
+
+    shot: Shot
+    spots: Spots
+    observed: Observations
+    rejected: tuple[tuple[int, str], ...]
+
+
+def find(shot: Shot, stack: FrameStack, settings: FitSettings) -> Spots:
+    """The spots on the frames of ``shot``, brightest first."""
+    masks = [np.logical_and.reduce([frame[panel] for frame in stack.valid]) for panel in range(len(stack.valid[0]))]
+    if not any(mask.any() for mask in masks):  # a lost frame masks all: the others still count
+        kept = [frame for frame in stack.valid if any(panel.any() for panel in frame)]
+        masks = [np.logical_and.reduce([frame[panel] for frame in kept]) for panel in range(len(masks))]
+    frames = (
+        [np.where(valid, image, 0) for image, valid in zip(*pair, strict=True)]
+        for pair in zip(stack.counts, stack.valid, strict=True)
+    )
+    return find_spots(frames, masks, SpotSettings(join_frames=not shot.still))
+
+
+def moved_experiment(shot: Shot, parameters: ParameterSet) -> Experiment:
+    """A copy of the shot's experiment with the parameters' current values in it."""
+    experiment = deepcopy(shot.experiment)
+    state = dict(experiment.named_parameters())
+    with torch.no_grad():
+        for name, value in parameters.changes(shot.index).items():
+            if name != "scale":
+                state[name].copy_(value)
+    return experiment
+
+
+def assign(shot: Shot, spots: Spots, settings: FitSettings, experiment: Experiment) -> Evidence:
+    """The evidence of ``spots`` with the indices that ``experiment`` gives them."""
+    from refine.indexing import index_spots
+
+    scan = None if shot.still else shot.entry.scan
+    indexed = index_spots(experiment, spots, scan, shot.exposures(1)[0])
+    place = torch.as_tensor(np.ascontiguousarray(indexed.spot))
+    chosen = spots[indexed.spot]
+    last = len(shot.images) - 1
+
+    def tensor(values: np.ndarray) -> torch.Tensor:
+        return torch.as_tensor(np.ascontiguousarray(values))
+
+    observed = Observations(
+        hkl=tensor(indexed.hkl).long(),
+        panel=tensor(chosen.panel).long(),
+        fast=tensor(chosen.fast),
+        slow=tensor(chosen.slow),
+        frame=tensor(chosen.frame),
+        counts=tensor(chosen.counts),
+        width=tensor(np.stack([chosen.width_fast, chosen.width_slow, chosen.width_frame], axis=1)),
+        whole=tensor((chosen.first_frame > 0) & (chosen.last_frame < last)),
+        heldout=torch.zeros(len(place), dtype=torch.bool),
+        found=place,
+    )
+    data = settings.data
+    observed = hold_out(
+        observed, data.holdout, data.holdout_fraction, data.holdout_modulus, data.holdout_index, settings.seed
+    )
+    return Evidence(shot, spots, observed, tuple(indexed.rejected))

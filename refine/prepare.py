@@ -1,0 +1,224 @@
+"""From settings to a problem: read, find spots, index them, and bring the geometry to within a pixel."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from nbtorch.errors import DataError, NbtorchError
+from nbtorch.io import ExperimentList, read_expt
+from refine.coarse import PositionObjective
+from refine.evidence import Evidence, assign, find, moved_experiment
+from refine.frames import FrameStack, assign_frames, load
+from refine.noise import counts_photons, detector_noise
+from refine.outcome import FrameRow, Iteration
+from refine.parameters import Parameter, ParameterSet, switch
+from refine.physical import (
+    beam_parameters,
+    cell_parameters,
+    detector_parameters,
+    mosaic_parameters,
+    orientation_parameters,
+    scale_parameter,
+    size_parameters,
+)
+from refine.problem import Problem, model_tensors, position_block
+from refine.scene import Scene, build_scene
+from refine.settings import FitSettings
+from refine.solver import LevenbergMarquardt
+from refine.widths import Widths, measure_widths
+
+Say = Callable[[str], None]
+_FEW_SPOTS = 60  # below it the three sizes of a crystal are one
+
+
+def prepare(settings: FitSettings, say: Say) -> Problem:
+    """Read everything, find and index spots, fit their positions. Raises NbtorchError for what a user can put right."""
+    document = read_expt(settings.data.experiment)
+    frames = assign_frames(document, settings.data)
+    scene = build_scene(document, frames, settings, say)
+    stacks, failed, scene = _load_all(scene, settings, say)
+    started = time.perf_counter(), time.process_time()
+    evidence = _find_all(scene, stacks, settings, say)
+    evidence, coarse, history = _positions_stage(scene, evidence, settings, say)
+    widths = measure_widths([item.shot for item in evidence], [item.observed for item in evidence])
+    settings, choices = _with_estimates(settings, widths, evidence)
+    scene, evidence = _rebuilt(document, scene, evidence, settings)
+    parameters = parameter_set(scene, settings)
+    _carry_over(coarse, parameters)
+    start = _start_positions(evidence, parameters, settings)
+    counting = counts_photons(scene.detector.config, stacks[0])
+    noise = tuple(detector_noise(scene.detector.config, stack, settings.data, counting) for stack in stacks)
+    for choice in choices:
+        say(choice)
+    problem = Problem(
+        settings=settings,
+        scene=scene,
+        evidence=tuple(evidence),
+        stacks=tuple(stacks),
+        noise=noise,
+        counting=counting,
+        widths=widths,
+        parameters=parameters,
+        history=tuple(history),
+        start_px=tuple(start),
+        rms_start=_rms_at_start(evidence, start),
+        failed=tuple(failed),
+        choices=choices,
+    )
+    return replace(problem, wall_s=time.perf_counter() - started[0], cpu_s=time.process_time() - started[1])
+
+
+def _load_all(scene: Scene, settings: FitSettings, say: Say) -> tuple[list[FrameStack], list[FrameRow], Scene]:
+    """The pixels of every shot; a shot that cannot be read is left out, and told, while others remain."""
+    stacks, shots, failed = [], [], []
+    error: NbtorchError | None = None
+    for shot in scene.shots:
+        try:
+            stacks.append(load(shot.images, shot.entry, settings.data.mask, say))
+            shots.append(replace(shot, index=len(shots)))
+        except NbtorchError as problem:
+            error = problem
+            failed.append(FrameRow(shot.index, str(shot.images[0]), 0, None, None, ok=False, message=str(problem)))
+    if error is not None and not stacks:
+        raise error
+    return stacks, failed, replace(scene, shots=tuple(shots))
+
+
+def _find_all(scene: Scene, stacks: list[FrameStack], settings: FitSettings, say: Say) -> list[Evidence]:
+    """Spots of every shot with their indices from the start model. Raises DataError where there are none at all."""
+    evidence = []
+    for shot, stack in zip(scene.shots, stacks, strict=True):
+        evidence.append(assign(shot, find(shot, stack, settings), settings, shot.experiment))
+    found, indexed = sum(len(item.spots) for item in evidence), sum(len(item.observed) for item in evidence)
+    if found == 0:
+        raise DataError(
+            f"{sum(len(shot.images) for shot in scene.shots)} frames",
+            "no spot stands out of them",
+            "Look at the frames",
+        )
+    if indexed == 0:
+        raise DataError(
+            f"{found} spots",
+            "the start geometry predicts no reflection where any of them is",
+            "Check data.experiment against the frames: draw both with nb-refine --check",
+        )
+    say(f"found {found} spots, {indexed} with an index")
+    return evidence
+
+
+def _start_positions(evidence: list[Evidence], parameters: ParameterSet, settings: FitSettings) -> list[Tensor]:
+    """Where the given geometry predicted the observed spots, [n, 2] a shot; NaN where it did not."""
+    now, places = parameters.values.detach().clone(), []
+    with torch.no_grad():
+        parameters.values.copy_(parameters.start)
+        for item in evidence:
+            block = position_block(item.shot, item.observed, settings.detector.parallax)
+            value, valid = block.predicted(parameters.changes(item.shot.index))
+            places.append(torch.where(valid[:, None], value[:, :2], torch.nan))
+        parameters.values.copy_(now)
+    return places
+
+
+def _rms_at_start(evidence: list[Evidence], start: list[Tensor]) -> tuple[float, float]:
+    rows = [
+        torch.stack([item.observed.fast, item.observed.slow], dim=1) - px
+        for item, px in zip(evidence, start, strict=True)
+    ]
+    both = torch.cat(rows) if rows else torch.full((1, 2), torch.nan, dtype=torch.float64)
+    both = both[torch.isfinite(both).all(1)]
+    fast, slow = (both**2).mean(0).sqrt().tolist()
+    return fast, slow
+
+
+def parameter_set(scene: Scene, settings: FitSettings, *, coarse: bool = False) -> ParameterSet:
+    """The parameters of all shots; ``coarse`` holds those that positions do not tell."""
+    flags = settings.parameters
+    if coarse:
+        flags = replace(flags, n_cells=False, mosaic_spread=False, spectrum_width=False, polarization=False)
+    rows: list[Parameter] = detector_parameters(scene.detector, flags)
+    rows += beam_parameters(scene.shots[0].experiment.beam, flags)
+    for shot in scene.shots:
+        crystal = shot.experiment.crystal
+        rows += orientation_parameters(shot.index, flags.orientation)
+        rows += cell_parameters(shot.index, crystal, replace(settings, parameters=flags))
+        rows += size_parameters(shot.index, crystal, flags)
+        rows += mosaic_parameters(shot.index, crystal, flags.mosaic_spread)
+        rows.append(scale_parameter(shot.index, free=False))
+    return ParameterSet(switch(rows, settings.parameters.fix, settings.parameters.free), model_tensors(scene))
+
+
+def _positions_stage(
+    scene: Scene, evidence: list[Evidence], settings: FitSettings, say: Say
+) -> tuple[list[Evidence], ParameterSet, list[Iteration]]:
+    """Rounds of a robust fit of positions, spots being assigned anew after each."""
+    parameters = parameter_set(scene, settings, coarse=True)
+    history: list[Iteration] = []
+    if not settings.solver.coarse or not parameters.free:
+        return evidence, parameters, history
+    for round_ in range(settings.solver.coarse_rounds):
+        blocks = [position_block(e.shot, e.observed.fitted(), settings.detector.parallax) for e in evidence]
+        objective = PositionObjective(blocks)
+        objective.estimate_spread(parameters)
+        solver, before = LevenbergMarquardt(), parameters.values.detach().clone()
+        for _ in range(8):
+            step = solver.step(objective, parameters)  # type: ignore[arg-type]
+            fast, slow = objective.rms(parameters)
+            history.append(Iteration(len(history), "positions", step.loss_after, fast, slow, step.damping, step.move))
+            if not step.accepted or step.move < 0.1:
+                break
+        assigned = [assign(e.shot, e.spots, settings, moved_experiment(e.shot, parameters)) for e in evidence]
+        same = all(torch.equal(a.observed.found, b.observed.found) for a, b in zip(assigned, evidence, strict=True))
+        evidence = [a if len(a.observed) else b for a, b in zip(assigned, evidence, strict=True)]
+        moved = (parameters.values.detach() - before).abs() / parameters.column("span")
+        if round_ > 0 and same and float(moved.max()) < 1e-4:
+            break
+    fast, slow = history[-1].rms_fast_px, history[-1].rms_slow_px
+    say(f"positions: {sum(len(e.observed) for e in evidence)} spots, rms {fast:.2f}, {slow:.2f} px (fast, slow)")
+    return evidence, parameters, history
+
+
+def _with_estimates(settings: FitSettings, widths: Widths, evidence: list[Evidence]) -> tuple[FitSettings, list[str]]:
+    """``settings`` with the crystal's size and mosaic spread as the spots tell them, and what to say about it."""
+    choices: list[str] = []
+    crystal, flags = settings.crystal, settings.parameters
+    if crystal.n_cells is None:
+        cells = ", ".join(f"{n:.1f}" for n in widths.n_cells)
+        choices.append(f"crystal.n_cells = {cells}: from the spots' width, rms {widths.pixel:.2f} px")
+        crystal = replace(crystal, n_cells=widths.n_cells)
+    scan = any(not item.shot.still for item in evidence)
+    if crystal.mosaic_spread is None and scan:
+        choices.append(f"crystal.mosaic_spread = {widths.mosaic_spread:.3f}°: from the spots' width over the frames")
+        crystal = replace(crystal, mosaic_spread=widths.mosaic_spread)
+    elif crystal.mosaic_spread is None and flags.mosaic_spread:
+        crystal = replace(crystal, mosaic_spread=0.05)
+        choices.append("crystal.mosaic_spread = 0.05° to start with: a still does not tell it from a width")
+    spots = sum(len(item.observed) for item in evidence) / len(evidence)
+    if flags.n_cells and flags.n_cells_tie == "independent" and spots < _FEW_SPOTS:
+        flags = replace(flags, n_cells_tie="size")
+        choices.append(f"the crystal has one size along all axes: {spots:.0f} spots do not tell three")
+    return replace(settings, crystal=crystal, parameters=flags), choices
+
+
+def _rebuilt(
+    document: ExperimentList, scene: Scene, evidence: list[Evidence], settings: FitSettings
+) -> tuple[Scene, list[Evidence]]:
+    """The scene with the estimated crystals in it, and the evidence that belongs to its shots."""
+    entries = {document.entries.index(shot.entry): shot.images for shot in scene.shots}
+    fresh = build_scene(document, entries, settings, lambda _: None)
+    shots = [replace(new, index=old.index) for new, old in zip(fresh.shots, scene.shots, strict=True)]
+    moved = [replace(item, shot=shots[item.shot.index]) for item in evidence]
+    return replace(fresh, shots=tuple(shots)), moved
+
+
+def _carry_over(coarse: ParameterSet, parameters: ParameterSet) -> None:
+    """Begin with the values of the positions stage."""
+    names = {parameter.name: index for index, parameter in enumerate(coarse.parameters_)}
+    with torch.no_grad():
+        for index, parameter in enumerate(parameters.parameters_):
+            if parameter.name in names and coarse.parameters_[names[parameter.name]].free:
+                parameters.values[index] = coarse.values[names[parameter.name]]

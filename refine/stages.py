@@ -1,0 +1,267 @@
+"""The stages of a pixel fit: which shoeboxes, whose scales, which noise. Each begins where the one before converged.
+
+"spots": the observed spots, each with its own scale. "frame": every reflection that the amplitudes make bright enough,
+one scale a shot; kept only where the amplitudes explain the spots. "robust": like the stage before, with an error of
+the spots' shapes in the variance and spots that do not fit weighted down; for data that are not their model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nbtorch.config import Exposure, RenderSettings
+from nbtorch.errors import DataError
+from nbtorch.render.excited import excited_reflections
+from refine.block import Block
+from refine.evidence import Evidence, moved_experiment
+from refine.losses import Noise, huber_weight
+from refine.nuisance import BoxFit
+from refine.objective import Objective
+from refine.parameters import ParameterSet
+from refine.problem import Problem, position_block
+from refine.shoeboxes import BoxPlan, cut, plan_boxes
+
+_MISFIT = 1.5  # mean z² under the spots beyond which the shapes, not the counts, limit the fit
+_TRUSTED_SCATTER = 0.25  # median relative scatter of the spots' scales up to which amplitudes are worth a try
+_HUBER = 2.0
+_WEAK = 3.0  # a box's scale must be this many sigmas
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a stage fits; plain values, so that a checkpoint can hold it."""
+
+    name: str
+    free_scales: bool = True
+    model_error: float = 0.0
+    predicted: bool = False  # boxes on predicted reflections rather than on observed spots
+
+
+def first_stage(problem: Problem) -> Stage:
+    """The stage that every fit begins with."""
+    error = problem.settings.loss.model_error
+    return Stage("spots", model_error=error or 0.0)
+
+
+def half_widths(problem: Problem) -> tuple[int, int]:
+    """Half widths of the boxes in pixels and frames."""
+    across = problem.settings.loss.box_half_width or int(np.clip(np.ceil(3.5 * problem.widths.pixel + 1.5), 4, 15))
+    return across, int(np.clip(np.ceil(3.0 * problem.widths.frame + 0.5), 1, 30))
+
+
+def phi_steps(problem: Problem, evidence: Evidence) -> int:
+    """Spindle steps a frame: two within the rms of the rocking curve."""
+    if problem.settings.render.phi_steps is not None:
+        return problem.settings.render.phi_steps
+    scan = evidence.shot.entry.scan
+    if evidence.shot.still or scan is None:
+        return 1
+    return int(np.clip(np.ceil(2 * abs(scan.oscillation) / max(problem.widths.rocking, 1e-3)), 2, 10))
+
+
+def background_kind(problem: Problem, evidence: Evidence, half: tuple[int, int]) -> str:
+    """A plane a frame where a box holds enough background for one, a constant in all its frames where it does not."""
+    kind = problem.settings.loss.background
+    counts = float(np.median(evidence.spots.background)) * (2 * half[0] + 1) ** 2 if len(evidence.spots) else 0.0
+    gain = float(np.median(problem.noise[evidence.shot.index][0]))
+    if kind == "auto":
+        kind = "plane" if counts / gain >= 20 else "constant"
+    return "constant" if kind == "constant" else "plane"
+
+
+def observed_plan(problem: Problem, evidence: Evidence, parameters: ParameterSet) -> BoxPlan:
+    """Boxes on the predicted places of the spots that the fit may see."""
+    seen = evidence.observed.fitted()
+    centre, valid = predicted_centres(problem, evidence, parameters)
+    centre = centre[~evidence.observed.heldout.numpy()]
+    keep = valid[~evidence.observed.heldout.numpy()]
+    hkl, panel = seen.hkl.numpy()[keep], seen.panel.numpy()[keep]
+    n_frames = len(evidence.shot.images)
+    plan, _ = plan_boxes(problem.detector, hkl, panel, centre[keep], half_widths(problem), n_frames)
+    return plan
+
+
+def predicted_centres(problem: Problem, evidence: Evidence, parameters: ParameterSet) -> tuple[np.ndarray, np.ndarray]:
+    """Predicted (fast, slow, frame) [n, 3] of the observed spots at the current values, and their validity [n]."""
+    block = position_block(evidence.shot, evidence.observed, problem.settings.detector.parallax)
+    with torch.no_grad():
+        value, valid = block.predicted(parameters.changes(evidence.shot.index))
+    centre = value.numpy().copy()
+    if evidence.shot.still:
+        centre[:, 2] = 0.5
+    return centre, valid.numpy() & np.isfinite(centre).all(1)
+
+
+def bright_plan(problem: Problem, evidence: Evidence, parameters: ParameterSet) -> BoxPlan:
+    """Boxes on every reflection that should give at least ``loss.min_counts`` photons at the crystal's scale."""
+    experiment = moved_experiment(evidence.shot, parameters)
+    exposure = evidence.shot.exposures(1)[0]
+    scan = evidence.shot.entry.scan
+    if not evidence.shot.still and scan is not None:
+        exposure = Exposure(scan.phi_start, scan.oscillation * len(evidence.shot.images))
+    reach = np.degrees(2.5 * 0.4 / min(problem.widths.n_cells)) / 10 + 0.3
+    dmin = problem.settings.data.dmin or None
+    excited = excited_reflections(experiment, exposure, dmin=dmin, margin=float(reach))
+    frame = np.full(len(excited.panel), 0.5)
+    if not evidence.shot.still and scan is not None:
+        frame = (excited.phi - scan.phi_start) / scan.oscillation
+    centre = np.stack([excited.fast, excited.slow, frame], axis=1)
+    half = half_widths(problem)
+    plan, _ = plan_boxes(problem.detector, excited.hkl, excited.panel, centre, half, len(evidence.shot.images))
+    if len(plan) == 0:
+        raise DataError("the amplitudes", "no reflection is predicted on the detector", "Check data.experiment")
+    block = make_block(problem, evidence, plan, "constant")
+    expected = block.model(parameters).sum(1)
+    held = {tuple(row) for row in evidence.observed.hkl[evidence.observed.heldout].tolist()}
+    seen = np.array([tuple(row) not in held for row in plan.hkl.tolist()])
+    return plan[(expected.numpy() >= problem.settings.loss.min_counts) & seen]
+
+
+def make_block(problem: Problem, evidence: Evidence, plan: BoxPlan, background: str) -> Block:
+    """The block of ``evidence`` with the shoeboxes of ``plan``."""
+    shot, stack = evidence.shot, problem.stacks[evidence.shot.index]
+    boxes = cut(plan, stack.counts, stack.valid, problem.noise[shot.index])
+    settings = problem.settings.render
+    rendering = RenderSettings(
+        mode="exact",
+        oversample=settings.oversample or auto_oversample(problem),
+        precision=settings.precision,  # type: ignore[arg-type]
+        backend=settings.backend,  # type: ignore[arg-type]
+    )
+    return Block(
+        shot.index, shot.experiment, shot.exposures(phi_steps(problem, evidence)), boxes, rendering, background
+    )
+
+
+def auto_oversample(problem: Problem) -> int:
+    """Sub-pixels a side: two within the rms of a spot, at most 3."""
+    return int(np.clip(np.ceil(1.2 / problem.widths.pixel), 1, 3))
+
+
+def build(problem: Problem, stage: Stage, parameters: ParameterSet) -> Objective:
+    """The objective of ``stage`` at the values it begins with. Sets which parameters are free."""
+    wanted = {i for i, p in enumerate(parameters.parameters_) if p.free and not p.name.endswith(".scale")}
+    scales = {i for i, p in enumerate(parameters.parameters_) if p.name.endswith(".scale")}
+    parameters.release(wanted if stage.free_scales else wanted | scales)
+    half = half_widths(problem)
+    blocks, noise, weights = [], [], []
+    for evidence in problem.evidence:
+        plan = (bright_plan if stage.predicted else observed_plan)(problem, evidence, parameters)
+        block = make_block(problem, evidence, plan, background_kind(problem, evidence, half))
+        blocks.append(block)
+        noise.append(
+            Noise(block.boxes.gain[:, None], block.boxes.readout[:, None], stage.model_error, problem.counting)
+        )
+        weights.append(torch.ones(len(block.boxes), dtype=torch.float64))
+    objective = Objective(blocks, noise, weights, free_scales=stage.free_scales)
+    if stage.name == "robust":
+        return Objective(blocks, noise, robust_weights(objective, parameters), free_scales=stage.free_scales)
+    return objective
+
+
+def robust_weights(objective: Objective, parameters: ParameterSet) -> list[Tensor]:
+    """Huber weights [B] of the boxes of every block, from their reduced chi-square at the current values."""
+    weights = []
+    for index, block in enumerate(objective.blocks):
+        fit = objective.fit_boxes(index, block.model(parameters))
+        reduced = box_chi_square(block, fit)
+        weights.append(huber_weight(reduced / reduced.median().clamp(min=1e-3), _HUBER))
+    return weights
+
+
+def box_chi_square(block: Block, fit: BoxFit) -> Tensor:
+    """Mean z² [B] over the pixels under each spot (all its pixels where the spot has no signal)."""
+    z2 = (block.boxes.counts - fit.total) ** 2 * fit.weight
+    under = _under_spot(block, fit)
+    any_under = under.any(1, keepdim=True)
+    use = torch.where(any_under, under, block.boxes.valid).to(z2)
+    return (z2 * use).sum(1) / use.sum(1).clamp(min=1)
+
+
+def _under_spot(block: Block, fit: BoxFit) -> Tensor:
+    """Pixels [B, Q] whose signal is at least a third of their noise."""
+    return block.boxes.valid & (fit.signal**2 * fit.weight > 0.1)
+
+
+def misfit(objective: Objective, parameters: ParameterSet) -> tuple[float, float]:
+    """Mean z² over all pixels under spots, and the model_error that would bring it to 1."""
+    excess, signal, weight = [], [], []
+    for index, block in enumerate(objective.blocks):
+        fit = objective.fit_boxes(index, block.model(parameters))
+        under = _under_spot(block, fit)
+        excess.append(((block.boxes.counts - fit.total) ** 2)[under])
+        signal.append((fit.signal**2)[under])
+        weight.append(fit.weight[under])
+    y2, s2, w = torch.cat(excess), torch.cat(signal), torch.cat(weight)
+    if len(y2) == 0:
+        return 1.0, 0.0
+    held = objective.noise[0].model_error
+    variance = 1 / w - held**2 * s2
+    low, high = 0.0, 2.0
+    for _ in range(40):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if float((y2 / (variance + middle**2 * s2)).mean()) > 1 else (low, middle)
+    return float((y2 * w).mean()), low
+
+
+def scale_scatter(objective: Objective, parameters: ParameterSet) -> tuple[float, list[float]]:
+    """Median relative scatter of the strong boxes' scales about each shot's median, and those medians."""
+    scatter, medians = [], []
+    for index, block in enumerate(objective.blocks):
+        fit = objective.fit_boxes(index, block.model(parameters))
+        strong = fit.scale > 10 * fit.scale_sigma
+        if int(strong.sum()) < 3:
+            strong = fit.scale > 0
+        scale = fit.scale[strong]
+        if len(scale) == 0:
+            return float("inf"), []
+        weight = (scale / fit.scale_sigma[strong].clamp(min=1e-300)) ** 2
+        order = scale.argsort()
+        half = int(torch.searchsorted(weight[order].cumsum(0), 0.5 * weight.sum()))
+        medians.append(float(scale[order][min(half, len(scale) - 1)]))
+        scatter.append((scale / medians[-1] - 1).abs())
+    return float(torch.cat(scatter).median()), medians
+
+
+def next_stage(problem: Problem, stage: Stage, objective: Objective, parameters: ParameterSet) -> Stage | None:
+    """What follows a converged ``stage``; None when it was the last. Says why in ``problem.choices``."""
+    wish = problem.settings.parameters.scale
+    kind = problem.settings.loss.kind
+    z2, error = misfit(objective, parameters)
+    if stage.name == "spots" and wish != "spot" and problem.scene.has_amplitudes:
+        scatter, medians = scale_scatter(objective, parameters)
+        if medians and (wish == "frame" or scatter <= _TRUSTED_SCATTER):
+            _set_scales(parameters, medians)
+            problem.choices.append(
+                f"one scale a crystal: the spots' own scales scatter by {100 * scatter:.1f} % about the amplitudes'"
+            )
+            return replace(stage, name="frame", free_scales=False, predicted=True)
+        problem.choices.append(
+            f"every spot keeps a scale of its own: they scatter by {100 * scatter:.0f} % about the amplitudes'"
+        )
+    if stage.name == "frame" and wish == "auto" and z2 >= _MISFIT:
+        problem.choices.append(
+            f"every spot keeps a scale of its own: one for all leaves a mean squared residual of {z2:.2g} of the noise"
+        )
+        return Stage("robust", model_error=problem.settings.loss.model_error or error)
+    settled = stage.name == "robust" or kind == "poisson" or kind == "gaussian"
+    if settled or (kind == "auto" and z2 < _MISFIT):
+        return None
+    error = problem.settings.loss.model_error or error
+    problem.choices.append(
+        f"robust: under the spots the mean squared residual is {z2:.2g} of the noise, as a spot shape wrong by "
+        f"{100 * error:.0f} % makes it"
+    )
+    return replace(stage, name="robust", model_error=error)
+
+
+def _set_scales(parameters: ParameterSet, medians: list[float]) -> None:
+    """Start each shot's scale at the median of its spots'."""
+    names = [parameter.name for parameter in parameters.parameters_]
+    with torch.no_grad():
+        for shot, median in enumerate(medians):
+            parameters.values[names.index(f"crystal[{shot}].scale")] = median
