@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbtorch.errors import FileError
-from nbtorch.io.cbf import MAX_PIXELS
 
+#: Most pixels that are decoded from one file, whatever its headers say.
+MAX_PIXELS = 2**28
 DAMAGE = re.compile(r"incomplete|truncated|broken|too small|mismatch|malformed", re.IGNORECASE)
 
 
@@ -27,18 +28,18 @@ def read_with_fabio(content: bytes, path: Path) -> tuple[NDArray[Any], dict[str,
     import fabio
 
     _check_edf_claim(content, path)
-    with _complaints() as complaints:
+    with complaints() as messages:
         try:
             image = fabio.open(str(path))
             counts = image.data
             frames = image.nframes
             header = {str(key): str(value) for key, value in (image.header or {}).items()}
         except Exception as error:  # fabio raises whatever its parsers meet
-            reason = "; ".join(complaints) or f"{type(error).__name__}: {error}"
+            reason = "; ".join(messages) or f"{type(error).__name__}: {error}"
             raise FileError(
                 str(path), f"it is no image that fabio can read ({reason})", "Check that it is a whole detector image"
             ) from error
-    damage = [message for message in complaints if DAMAGE.search(message)]
+    damage = [message for message in messages if DAMAGE.search(message)]
     if damage or counts is None:
         raise FileError(str(path), f"the image is damaged: {'; '.join(damage) or 'it has no pixels'}", "Copy it again")
     if frames != 1 or counts.ndim != 2:
@@ -49,7 +50,7 @@ def read_with_fabio(content: bytes, path: Path) -> tuple[NDArray[Any], dict[str,
 
 
 @contextmanager
-def _complaints() -> Iterator[list[str]]:
+def complaints() -> Iterator[list[str]]:
     """What fabio logs at level warning and above, kept off the screen."""
     messages: list[str] = []
     handler = logging.Handler(logging.WARNING)

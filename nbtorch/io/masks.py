@@ -62,18 +62,28 @@ def _limits(panel: PanelConfig, dtype: np.dtype[np.generic]) -> tuple[float, flo
 
 def _numpy_mask(path: Path) -> Frame:
     content = read_bytes(path)
+    packed = path.suffix == ".npz"
+    if packed and _unpacked_size(content) > MAX_BYTES:
+        raise FileError(
+            str(path), f"it unpacks to more than {MAX_BYTES / 2**30:g} GiB", "Check that it is the right file"
+        )
     try:
-        if path.suffix == ".npz":
-            with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
-                    raise FileError(str(path), "it unpacks to more than 2 GiB", "Check that it is the right file")
         loaded = np.load(io.BytesIO(content), allow_pickle=False)
-        arrays = tuple(loaded[name] for name in loaded.files) if path.suffix == ".npz" else (loaded,)
-    except (ValueError, EOFError, OSError, MemoryError, zipfile.BadZipFile) as error:
+        arrays = dict(loaded) if packed else {"": loaded}
+    except Exception as error:  # numpy parses the header as Python and raises what Python does
         raise FileError(
             str(path), f"it is not a whole numpy file of plain numbers ({error})", "Write the mask with numpy.save"
         ) from error
-    names = tuple(loaded.files) if path.suffix == ".npz" else ()
     if not arrays:
         raise FileError(str(path), "it holds no array", "Write the mask with numpy.save")
-    return Frame(arrays[0] if len(arrays) == 1 else arrays, {}, path, names)
+    panels = tuple(arrays.values())
+    return Frame(panels[0] if len(panels) == 1 else panels, {}, path, tuple(arrays))
+
+
+def _unpacked_size(content: bytes) -> int:
+    """The size an archive says it unpacks to; 0 for what is no archive, which numpy then refuses."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return sum(member.file_size for member in archive.infolist())
+    except zipfile.BadZipFile:
+        return 0

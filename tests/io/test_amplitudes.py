@@ -219,6 +219,14 @@ def test_symmetry_equivalents_with_different_values_are_refused_and_with_one_val
     assert (len(read), read.n_unique) == (16, 1)
 
 
+def test_friedel_mates_in_rows_of_their_own_stay_apart(tmp_path: Path) -> None:
+    rows = [(1, 2, 3, 10), (-1, -2, -3, 12), (1, 2, 4, 5)]
+    read = read_amplitudes(mtz(tmp_path / "f.mtz", [("F", "F")], rows, group="P 1"))
+    table = as_table(read)
+    assert (table[1, 2, 3], table[-1, -2, -3], table[-1, -2, -4]) == (10, 12, 5)
+    assert (len(read), read.n_unique) == (4, 3)
+
+
 def test_indices_past_any_grid_are_refused(tmp_path: Path) -> None:
     path = mtz(tmp_path / "f.mtz", [("F", "F")], [(1, 2, 3, 10), (900, 900, 900, 1)])
     with pytest.raises(DataError, match="900 900 900"):

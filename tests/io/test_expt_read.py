@@ -212,6 +212,15 @@ def test_the_thermolysin_symbol_with_a_shifted_origin_is_p61_2_2(tmp_path: Path)
     assert read.space_group == "P 61 2 2"
 
 
+def test_a_setting_without_a_name_is_treated_as_p1_and_noted(tmp_path: Path) -> None:
+    primitive = {**document()["crystal"][0], "space_group_hall_symbol": " C 2y (x+y,-x+y,z)"}
+    entry = first(tmp_path, crystal=[primitive])
+    assert entry.crystal is not None
+    assert entry.crystal.space_group == "P 1"
+    assert entry.notes == ("crystal 0 has the unusual setting C 2y (x+y,-x+y,z): it is treated as P 1",)
+    assert first(tmp_path).notes == ()
+
+
 def test_scan_points_are_real_space_rows(tmp_path: Path) -> None:
     points = [np.diag([1 / 40, 1 / 40, 1 / 70]).ravel().tolist(), np.diag([1 / 41, 1 / 40, 1 / 70]).ravel().tolist()]
     crystal = first(tmp_path, crystal=[{**document()["crystal"][0], "A_at_scan_points": points}]).crystal

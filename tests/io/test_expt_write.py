@@ -140,6 +140,18 @@ def test_writing_does_not_touch_what_was_read(tmp_path: Path) -> None:
     assert experiments.document == hierarchical()
 
 
+def test_a_document_written_elsewhere_still_leads_to_its_frames(tmp_path: Path) -> None:
+    (tmp_path / "t_0007.cbf").write_bytes(b"x")
+    (tmp_path / "run").mkdir()
+    experiments = read_expt(write(tmp_path, document()))
+    out = write_expt(tmp_path / "run" / "refined.expt", experiments, ExptUpdates())
+    assert json.loads(out.read_text())["imageset"][0]["template"] == str(tmp_path / "t_####.cbf")
+    assert read_expt(out)[0].images[0] == tmp_path / "t_0007.cbf"
+    named = read_expt(write(tmp_path, document(imageset=[{"images": ["a.cbf", "/data/b.cbf"]}])))
+    out = write_expt(tmp_path / "run" / "named.expt", named, ExptUpdates())
+    assert json.loads(out.read_text())["imageset"][0]["images"] == [str(tmp_path / "a.cbf"), "/data/b.cbf"]
+
+
 def test_an_existing_file_is_not_overwritten_unasked(tmp_path: Path) -> None:
     path = write(tmp_path, document())
     experiments = read_expt(path)

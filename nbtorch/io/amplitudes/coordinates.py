@@ -89,7 +89,7 @@ def _merged(
 def _refuse_incomplete(has_atoms: bool, cell: gemmi.UnitCell, group: gemmi.SpaceGroup | None, path: Path) -> None:
     for present, what in (
         (has_atoms, "atom"),
-        (cell.is_crystal(), "unit cell"),
+        (cell.is_crystal() and np.isfinite(cell.parameters).all(), "unit cell"),
         (group is not None, "known space group"),
     ):
         if not present:

@@ -40,6 +40,6 @@ def read_mmcif(document: gemmi.cif.Document, path: Path, column: str | None, mis
     try:
         block = next(block for block in gemmi.as_refln_blocks(document) if block.column_labels())
         mtz = gemmi.CifToMtz().convert_block_to_mtz(block)
-    except (RuntimeError, ValueError, StopIteration) as error:
+    except (RuntimeError, ValueError, IndexError, StopIteration) as error:
         raise FileError(str(path), f"its reflections cannot be used ({error})", "Check the file's columns") from error
     return merged_from_mtz(mtz, path, column, missing)

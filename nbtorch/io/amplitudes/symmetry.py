@@ -16,20 +16,26 @@ Ints = NDArray[np.int64]
 def expand(merged: Merged, path: Path) -> Amplitudes:
     """``merged`` expanded to P1: |F(hR)| = |F(h)| for every rotation R of the group, F(−) on the mates.
 
-    Centric reflections and those without an F(−) give both mates one amplitude. Raises DataError for index ranges past
-    any real grid, and where symmetry-equivalent reflections are listed with different values (unmerged data).
+    Centric reflections and those without an F(−) give both mates one amplitude, unless the file lists −h in a row of
+    its own. Raises DataError for index ranges past any real grid, and where symmetry-equivalent reflections are listed
+    with different values (unmerged data).
     """
     check_range(merged.hkl, path)
     rotations = rotation_matrices(merged.space_group)
-    n = len(merged.hkl)
     minus, minus_index = _mates(merged)
-    hkl, values, source = [], [], []
-    for rotation in rotations:
-        turned = merged.hkl @ rotation
-        hkl += [turned, -turned]
-        values += [merged.plus, minus]
-        source += [np.arange(n), minus_index]
-    return _unique(np.concatenate(hkl), np.concatenate(values), np.concatenate(source), merged, path)
+    turned = np.concatenate([merged.hkl @ rotation for rotation in rotations])
+    wanted = np.ones(len(turned), dtype=bool)
+    if merged.minus is None:
+        both = pack(np.concatenate([turned, -turned]))
+        wanted = ~np.isin(both[len(turned) :], both[: len(turned)])
+    copies = len(rotations)
+    return _unique(
+        np.concatenate([turned, -turned[wanted]]),
+        np.concatenate([np.tile(merged.plus, copies), np.tile(minus, copies)[wanted]]),
+        np.concatenate([np.tile(np.arange(len(merged.hkl)), copies), np.tile(minus_index, copies)[wanted]]),
+        merged,
+        path,
+    )
 
 
 def rotation_matrices(space_group: str) -> list[Ints]:

@@ -41,7 +41,7 @@ def read_crystal(node: Node, goniometer: GoniometerConfig | None) -> CrystalConf
         cell=cell,
         orientation=orientation,
         goniometer=goniometer or GoniometerConfig(),
-        space_group=_space_group(node),
+        space_group=space_group(node) or "P 1",
         scan_points=tuple(_real_rows(item) for item in node.list("A_at_scan_points")),
     )
 
@@ -106,16 +106,19 @@ def _real_rows(node: Node) -> Mat3:
     return rows3(np.linalg.inv(matrix).ravel())
 
 
-def _space_group(node: Node) -> str:
+def space_group(node: Node) -> str | None:
+    """The extended Hermann–Mauguin name of a crystal's Hall symbol, P 1 where it has none.
+
+    None for a setting that gemmi's tables lack, such as the primitive cell of a centred group. Raises FileError for
+    text that is no Hall symbol.
+    """
     import gemmi
 
     symbol = node.text("space_group_hall_symbol")
     if not symbol:
         return "P 1"
     try:
-        found = gemmi.find_spacegroup_by_ops(gemmi.symops_from_hall(symbol))
+        found: gemmi.SpaceGroup | None = gemmi.find_spacegroup_by_ops(gemmi.symops_from_hall(symbol))
     except (RuntimeError, ValueError) as error:
         node["space_group_hall_symbol"].fail(f"{symbol!r} is not a Hall symbol ({error})")
-    if found is None:
-        node["space_group_hall_symbol"].fail(f"{symbol!r} is no space group in a setting that is known here")
-    return str(found.xhm())
+    return None if found is None else str(found.xhm())

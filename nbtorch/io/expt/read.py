@@ -7,7 +7,7 @@ from pathlib import Path
 from nbtorch.config import BeamConfig, CrystalConfig, DetectorConfig, ScanConfig
 from nbtorch.errors import FileError
 from nbtorch.io.expt.beam import read_beam
-from nbtorch.io.expt.crystal import read_crystal
+from nbtorch.io.expt.crystal import read_crystal, space_group
 from nbtorch.io.expt.detector import read_detector
 from nbtorch.io.expt.goniometer import read_goniometer, read_scan
 from nbtorch.io.expt.images import read_images
@@ -64,6 +64,7 @@ class _Reader:
             crystal_index=crystal,
             goniometer_index=goniometer,
             scan_index=scan,
+            notes=self._notes(crystal),
         )
 
     def _index(self, node: Node, kind: str) -> int | None:
@@ -92,6 +93,12 @@ class _Reader:
             return None
         stand = None if goniometer is None else read_goniometer(self._model("goniometer", goniometer))
         return read_crystal(self._model("crystal", index), stand)
+
+    def _notes(self, crystal: int | None) -> tuple[str, ...]:
+        if crystal is None or space_group(self._model("crystal", crystal)) is not None:
+            return ()
+        symbol = self._model("crystal", crystal).text("space_group_hall_symbol")
+        return (f"crystal {crystal} has the unusual setting {symbol.strip()}: it is treated as P 1",)
 
     def _images(self, node: Node, scan: ScanConfig | None) -> tuple[Path, ...]:
         index = self._index(node, "imageset")

@@ -15,7 +15,7 @@ class ExperimentEntry:
     """One experiment: its models, where they stand in the document (None: absent), and its frames.
 
     ``images`` are the frames the document names: an existing file beside the .expt where there is one (also .gz and
-    .bz2), else the path as written. The crystal carries its goniometer.
+    .bz2), else the path as written. The crystal carries its goniometer. ``notes`` are sentences for the report.
     """
 
     beam: BeamConfig
@@ -29,6 +29,7 @@ class ExperimentEntry:
     crystal_index: int | None
     goniometer_index: int | None
     scan_index: int | None
+    notes: tuple[str, ...] = ()
 
     @property
     def is_still(self) -> bool:

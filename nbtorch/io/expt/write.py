@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,13 +25,15 @@ Config = TypeVar("Config")
 def write_expt(path: str | Path, experiments: ExperimentList, updates: ExptUpdates, *, overwrite: bool = False) -> Path:
     """Write ``experiments`` with ``updates`` applied, and return the path.
 
-    Panel frames go back into their parent's frame; the groups of the hierarchy stay where they were. Raises DataError
-    for an update of a model that the document lacks or a detector of another number of panels, and FileError when the
-    file exists and ``overwrite`` is False.
+    Panel frames go back into their parent's frame; the groups of the hierarchy stay where they were. In another folder
+    than the one that was read, relative image names become absolute, so that they still lead to the frames. Raises
+    DataError for an update of a model that the document lacks or a detector of another number of panels, and FileError
+    when the file exists and ``overwrite`` is False.
     """
-    import json
-
     document = patched_document(experiments, updates)
+    if Path(path).absolute().parent != experiments.path.absolute().parent:
+        folder = experiments.path.absolute().parent
+        document["imageset"] = [_absolute_names(imageset, folder) for imageset in document.get("imageset", [])]
     return write_text(path, json.dumps(document, indent=1) + "\n", overwrite=overwrite)
 
 
@@ -52,6 +55,15 @@ def patched_document(experiments: ExperimentList, updates: ExptUpdates) -> dict[
     document["detector"] = _patch_all(document, "detector", updates.detectors, detector)
     document["crystal"] = _patch_all(document, "crystal", updates.crystals, crystal)
     return document
+
+
+def _absolute_names(imageset: Model, folder: Path) -> Model:
+    absolute = dict(imageset)
+    if isinstance(imageset.get("template"), str):
+        absolute["template"] = str(folder / imageset["template"])
+    if isinstance(imageset.get("images"), list):
+        absolute["images"] = [str(folder / name) for name in imageset["images"]]
+    return absolute
 
 
 def _patch_all(
