@@ -146,6 +146,7 @@ const Flag FLAGS[] = {
     SET("-exact_corrections", exact_corrections, 1),
     {"-exact", CHOICE, AT(exact_corrections), 0, 1, ANY, IS_EXACT},
     {"-compat", COMPAT, 0, 1, 1, ANY, NOTHING},
+    SET("-trace_all", trace_all, 1),
     {"-trace_pixel", INTEGERS, AT(trace_pixel), 2, 1, NOT_NEGATIVE, NOTHING},
 
     /* output */

@@ -78,7 +78,7 @@ typedef struct {
     const char *img_file, *mask_file;
     /* rendering and output */
     double oversample, trace_pixel[2], intensity_scale, adc, pgm_scale;
-    int over_thick, over_polar, over_omega, exact_corrections, compat, no_noise, no_pgm;
+    int over_thick, over_polar, over_omega, exact_corrections, compat, trace_all, no_noise, no_pgm;
     const char *float_file, *int_file, *pgm_file, *noise_file;
 } Options;
 
@@ -166,10 +166,14 @@ typedef struct {
     Beam beam;
     Crystal crystal;
     Factors factors;
-    int oversample, over_thick, over_polar, over_omega, exact_corrections, trace_slow, trace_fast;
+    int oversample, over_thick, over_polar, over_omega, exact_corrections, trace_slow, trace_fast, trace_all;
     double steps;
     unsigned char *mask; /* NULL: every pixel counts */
 } Scene;
+
+/* What is printed of a sample, and which one it is. */
+enum traced { NOT_TRACED, TRACED, TRACED_ALL };
+typedef struct { enum traced traced; int sample, source; } Index;
 
 /* The running state of one pixel: I(p) and the three corrections as they stand. */
 typedef struct { double sum, capture, polar, omega, cos_2theta, exact_weight; } Pixel;
@@ -178,6 +182,7 @@ void scene_build(Scene *s, const Options *o);
 void scene_free(Scene *s);
 double render(const Scene *s, float *image); /* returns the number of lattice evaluations */
 void trace_sample(const Scene *s, const Ray *ray, const Source *src, const Pixel *p, const Term *t);
+void trace_term(const Scene *s, const Ray *ray, const Source *src, const Term *t, Index at, int orientation);
 void trace_pixel(const Scene *s, const Pixel *p, double final);
 
 /* ---- smv.c, images.c ---------------------------------------------------------------------------------- */

@@ -30,7 +30,7 @@ static double running_factor(const Scene *s, const Pixel *p) {
 
 /* The innermost loops: spindle outer, mosaic inner. In running mode the WHOLE sum is multiplied at each
  * addition: not physics with more than one step, but what the original does. */
-static void add_orientations(const Scene *s, Pixel *p, const Ray *ray, const Source *src, Vec q, int traced) {
+static void add_orientations(const Scene *s, Pixel *p, const Ray *ray, const Source *src, Vec q, Index at) {
     int count = s->crystal.n_phi * s->crystal.n_mosaic;
     int running = s->over_thick || s->over_polar || s->over_omega;
     double factor = running_factor(s, p), sum = 0.0;
@@ -41,13 +41,14 @@ static void add_orientations(const Scene *s, Pixel *p, const Ray *ray, const Sou
             p->sum = (p->sum + intensity) * factor;
         else
             sum += intensity;
-        if (traced && k == 0) trace_sample(s, ray, src, p, &t);
+        if (at.traced == TRACED && at.source == 0 && k == 0) trace_sample(s, ray, src, p, &t);
+        if (at.traced == TRACED_ALL) trace_term(s, ray, src, &t, at, k);
     }
     p->sum += s->exact_corrections ? sum * p->capture * p->polar * p->omega : sum;
 }
 
 /* One sample of the pixel: every source through one point of one layer. Returns the evaluations made. */
-static double add_sample(const Scene *s, Pixel *p, const Ray *ray, int traced) {
+static double add_sample(const Scene *s, Pixel *p, const Ray *ray, Index at) {
     double evaluations = 0.0;
     for (int i = 0; i < s->beam.n_sources; i++) {
         const Source *src = &s->beam.sources[i];
@@ -57,14 +58,15 @@ static double add_sample(const Scene *s, Pixel *p, const Ray *ray, int traced) {
             p->exact_weight += p->capture * p->omega * polarization_factor(&s->beam, src, ray->direction);
         if (s->crystal.d_min > 0.0 && stol > 0.0 && s->crystal.d_min > 0.5 / stol) continue;
         update_polarization(s, p, ray, src);
-        add_orientations(s, p, ray, src, q, traced && i == 0);
+        at.source = i;
+        add_orientations(s, p, ray, src, q, at);
         evaluations += (double)s->crystal.n_phi * s->crystal.n_mosaic;
     }
     return evaluations;
 }
 
 /* capture survives from the LAST layer's first sub-pixel, because it is reset at every layer. */
-static double sum_pixel(const Scene *s, Pixel *p, int slow, int fast, int traced) {
+static double sum_pixel(const Scene *s, Pixel *p, int slow, int fast, enum traced traced) {
     const Detector *d = &s->detector;
     int n = s->oversample;
     double sub = d->pixel / n, evaluations = 0.0;
@@ -77,7 +79,7 @@ static double sum_pixel(const Scene *s, Pixel *p, int slow, int fast, int traced
                 int first = i == 0 && j == 0;
                 if (first || s->over_thick || s->exact_corrections) p->capture = capture_fraction(d, &ray, layer);
                 if (p->omega == 0.0 || s->over_omega || s->exact_corrections) p->omega = solid_angle(d, &ray);
-                evaluations += add_sample(s, p, &ray, traced);
+                evaluations += add_sample(s, p, &ray, (Index){traced, (layer * n + i) * n + j, 0});
             }
     return evaluations;
 }
@@ -88,8 +90,8 @@ static double cached_factor(const Scene *s, const Pixel *p) {
 }
 
 static double render_pixel(const Scene *s, int slow, int fast, float *value) {
-    Pixel p = {0.0, 0.0, s->beam.no_polarization ? 1.0 : 0.0, 0.0, 0.0, 0.0};
-    int traced = slow == s->trace_slow && fast == s->trace_fast;
+    Pixel p = {0.0, 0.0, s->beam.no_polarization ? 1.0 : 0.0, 0.0, 0.0, 0.0}, scratch = p;
+    enum traced traced = slow == s->trace_slow && fast == s->trace_fast ? TRACED : NOT_TRACED;
     double evaluations, final;
     if (!s->exact_corrections) p.sum = s->beam.background;
     evaluations = sum_pixel(s, &p, slow, fast, traced);
@@ -97,7 +99,8 @@ static double render_pixel(const Scene *s, int slow, int fast, float *value) {
         p.sum += s->beam.background * p.exact_weight / ((double)s->oversample * s->oversample * s->beam.n_sources);
     final = R_E_SQR * s->beam.fluence * p.sum / s->steps * cached_factor(s, &p);
     *value = (float)final;
-    if (traced) trace_pixel(s, &p, final);
+    if (traced == TRACED) trace_pixel(s, &p, final);
+    if (traced == TRACED && s->trace_all) sum_pixel(s, &scratch, slow, fast, TRACED_ALL);
     return evaluations;
 }
 

@@ -32,6 +32,7 @@ void scene_build(Scene *s, const Options *o) {
     s->over_omega = o->over_omega;
     s->exact_corrections = o->exact_corrections;
     s->steps = (double)s->beam.n_sources * s->crystal.n_mosaic * s->crystal.n_phi * s->oversample * s->oversample;
+    s->trace_all = o->trace_all;
     s->trace_slow = given(o->trace_pixel[0]) ? (int)o->trace_pixel[0] : -1;
     s->trace_fast = given(o->trace_pixel[1]) ? (int)o->trace_pixel[1] : -1;
     if (s->trace_slow >= s->detector.n_slow || s->trace_fast >= s->detector.n_fast)

@@ -2,9 +2,14 @@
  * original's, quirks included: scattering_vec_A_inv is in 1/m, omega_pixel_sr is the cached one. */
 #include "nanobragg.h"
 
-static void number(const char *name, double value) { printf("TRACE_C: %s %.15g\n", name, value); }
+/* Follows every name: empty but under -trace_all. Only one pixel is traced, so threads do not share it. */
+static char indices[64];
 
-static void vector(const char *name, Vec v) { printf("TRACE_C: %s %.15g %.15g %.15g\n", name, v.x, v.y, v.z); }
+static void number(const char *name, double value) { printf("TRACE_C: %s%s %.15g\n", name, indices, value); }
+
+static void vector(const char *name, Vec v) {
+    printf("TRACE_C: %s%s %.15g %.15g %.15g\n", name, indices, v.x, v.y, v.z);
+}
 
 static void sample_geometry(const Scene *s, const Ray *ray, const Pixel *p) {
     const Detector *d = &s->detector;
@@ -19,8 +24,9 @@ static void sample_geometry(const Scene *s, const Ray *ray, const Pixel *p) {
     vector("diffracted_vec", ray->direction);
 }
 
-static void sample_crystal(const Crystal *c) {
-    const Basis *rotated = &c->orientations[0]; /* after spindle and mosaic; the stars are before them */
+/* One of the orientations: direct vectors are after spindle and mosaic, the stars before them. */
+static void orientation_vectors(const Crystal *c, int orientation) {
+    const Basis *rotated = &c->orientations[orientation];
     vector("rot_a_angstroms", rotated->a);
     vector("rot_b_angstroms", rotated->b);
     vector("rot_c_angstroms", rotated->c);
@@ -29,14 +35,13 @@ static void sample_crystal(const Crystal *c) {
     vector("rot_c_star_A_inv", c->star.c);
 }
 
-void trace_sample(const Scene *s, const Ray *ray, const Source *src, const Pixel *p, const Term *t) {
+static void scattering(const Scene *s, const Ray *ray, const Source *src, const Term *t, int orientation) {
     Vec q = scale(1e10 / src->wavelength, add(ray->direction, scale(-1.0, src->incident)));
-    sample_geometry(s, ray, p);
     vector("incident_vec", src->incident);
     number("lambda_meters", src->wavelength * 1e-10);
     number("lambda_angstroms", src->wavelength);
     vector("scattering_vec_A_inv", q);
-    sample_crystal(&s->crystal);
+    orientation_vectors(&s->crystal, orientation);
     vector("hkl_frac", vec_from(t->hkl));
     vector("hkl_rounded", vec_from(t->nearest));
     number("F_latt_a", t->axis[0]);
@@ -44,6 +49,21 @@ void trace_sample(const Scene *s, const Ray *ray, const Source *src, const Pixel
     number("F_latt_c", t->axis[2]);
     number("F_latt", t->lattice);
     number("F_cell", t->cell);
+}
+
+void trace_sample(const Scene *s, const Ray *ray, const Source *src, const Pixel *p, const Term *t) {
+    sample_geometry(s, ray, p);
+    scattering(s, ray, src, t, 0);
+}
+
+/* -trace_all: one sample, source, spindle step and domain, each line with its indices. */
+void trace_term(const Scene *s, const Ray *ray, const Source *src, const Term *t, Index at, int orientation) {
+    int domains = s->crystal.n_mosaic;
+    snprintf(indices, sizeof indices, "[%d,%d,%d,%d]", at.sample, at.source, orientation / domains,
+             orientation % domains);
+    scattering(s, ray, src, t, orientation);
+    number("I_term", t->cell * t->cell * t->lattice * t->lattice);
+    indices[0] = '\0';
 }
 
 void trace_pixel(const Scene *s, const Pixel *p, double final) {

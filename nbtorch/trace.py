@@ -45,12 +45,13 @@ def entries(terms: Terms, settings: TraceSettings) -> list[Entry]:
 
 
 def all_entries(terms: Terms, settings: TraceSettings) -> Iterator[Entry]:
-    """(name[sample,source,phi,mosaic], values) for every sample, source, spindle step and mosaic domain."""
+    """(name[sample,source,phi,mosaic], values) for every sample and source that dmin keeps, step and mosaic domain."""
     samples, sources, orientations = terms.lattice.lattice_factor.shape
     per_term = reference.lattice_intensities(terms.lattice)
+    kept = terms.lattice.kept.tolist()
     for sample in range(samples):
         for source in range(sources):
-            for orientation in range(orientations):
+            for orientation in range(orientations if kept[sample][source] else 0):
                 step, domain = divmod(orientation, settings.mosaic_domains)
                 index = f"[{sample},{source},{step},{domain}]"
                 for name, values in (
