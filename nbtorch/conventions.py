@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from nbtorch.config import Vec3
 from nbtorch.errors import ConfigError
 
+Vec3 = tuple[float, float, float]
 Pivot = Literal["beam", "sample"]
 
 
