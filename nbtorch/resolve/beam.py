@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from nbtorch.config import BeamConfig, SourceConfig
+from nbtorch.config import BeamConfig, SourceConfig, Vec3
 from nbtorch.errors import ConfigError
 from nbtorch.resolve.axes import Axes
 from nbtorch.resolve.notes import Note, conflict
