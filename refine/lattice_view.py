@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from nbtorch.config import Exposure, ScanConfig
 from nbtorch.functional import prediction
 from nbtorch.functional.detector import sample_position
-from nbtorch.functional.rotation import rotation_matrix
+from nbtorch.functional.rotation import rotate_about_axis, rotation_matrix
 from nbtorch.models import Experiment
 from nbtorch.models.detector import group_frame, root_group
 from nbtorch.render.excited import excited_reflections
@@ -69,6 +69,7 @@ class View:
 
     plane: Plane
     wave: Floats
+    spindle: Floats
     position: Floats
     phi: Floats
     resolution: float
@@ -83,15 +84,25 @@ class View:
         outside = np.linalg.norm(self.wave + candidates.reciprocal, axis=1) - np.linalg.norm(self.wave)
         return np.asarray(np.rad2deg(outside / np.linalg.norm(candidates.reciprocal, axis=1)))
 
+    def when_seen(self, candidates: Candidates, spot: Ints) -> Candidates:
+        """``candidates`` [m] as they stand when spots ``spot`` [m] were seen."""
+        if not self.scan:
+            return candidates
+        angle = torch.as_tensor(np.deg2rad(self.phi[spot] - candidates.phi))
+        reciprocal, axis = torch.as_tensor(candidates.reciprocal), torch.as_tensor(self.spindle)
+        return Candidates(candidates.hkl, rotate_about_axis(reciprocal, axis, angle).numpy(), self.phi[spot])
+
 
 def view_of(experiment: Experiment, spots: Spots, scan: ScanConfig | None) -> View:
     """The observed side: every spot where it lies on the plane, and when it was seen."""
     wave = _numpy(mean_wave(experiment))
     ray = observed_rays(experiment, spots)
     scattering = ray * np.linalg.norm(wave) - wave
+    spindle = spindle_of(experiment)
     return View(
         plane=plane_of(experiment),
         wave=wave,
+        spindle=_numpy(spindle.setting @ spindle.axis),
         position=plane_of(experiment).at(ray),
         phi=scan.phi_start + spots.frame * scan.oscillation if scan is not None else np.zeros(len(spots)),
         resolution=float(np.linalg.norm(scattering, axis=1).max(initial=0.0)),
@@ -120,7 +131,9 @@ def observed_rays(experiment: Experiment, spots: Spots) -> Floats:
     return point / np.linalg.norm(point, axis=1, keepdims=True)
 
 
-def candidates_of(experiment: Experiment, exposure: Exposure, resolution: float, reach: tuple[float, float]) -> Candidates:
+def candidates_of(
+    experiment: Experiment, exposure: Exposure, resolution: float, reach: tuple[float, float]
+) -> Candidates:
     """Reflections within ``reach`` (degrees from the sphere, pixels beyond an edge) of being seen in ``exposure``.
 
     Systematic absences of the crystal's space group are left out.

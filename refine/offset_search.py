@@ -46,6 +46,11 @@ class Offset:
         """Predicted positions [m, 2] (pixels) where they will be seen."""
         return np.asarray((1 + self.scale) * position @ _turn_matrix(self.turn).T + self.shift)
 
+    def seen_from(self, candidates: Candidates, view: View) -> tuple[Candidates, Floats]:
+        """The candidates turned with the crystal, and where [m, 2] (pixels) they will be seen."""
+        turned = candidates.turned(self.rotation)
+        return turned, self.moved(view.predicted(turned))
+
 
 NO_OFFSET = Offset(np.zeros(2), 0.0, 0.0, np.zeros(3), 0, 0.0)
 
@@ -117,7 +122,7 @@ def _vote(observed: Floats, observed_phi: Floats, predicted: Floats, phi: Floats
             four = votes[:-1, :-1] + votes[1:, :-1] + votes[:-1, 1:] + votes[1:, 1:]
             most = np.unravel_index(int(four.argmax()), four.shape)
             if four[most] > best.votes:
-                shift = (np.array(most) + 1.0) * _BIN - settings.pixels
+                shift = np.array(most, dtype=np.float64) * _BIN + _BIN - settings.pixels
                 best = Offset(shift, float(scale), float(turn), np.zeros(3), int(four[most]), float(four.mean()))
     return best
 
@@ -126,7 +131,9 @@ def _pairs(
     observed: Floats, observed_phi: Floats, predicted: Floats, phi: Floats, reach: tuple[float, float]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(observed, predicted) of all pairs within ``reach`` (pixels, degrees of spindle)."""
-    here, there = (np.column_stack([x / reach[0], p / reach[1]]) for x, p in ((observed, observed_phi), (predicted, phi)))
+    here, there = (
+        np.column_stack([x / reach[0], p / reach[1]]) for x, p in ((observed, observed_phi), (predicted, phi))
+    )
     near = cKDTree(here).query_ball_tree(cKDTree(there), np.sqrt(2.0)) if len(here) and len(there) else []
     seen = np.repeat(np.arange(len(near)), [len(one) for one in near])
     return seen, np.fromiter(itertools.chain.from_iterable(near), dtype=np.int64, count=len(seen))
