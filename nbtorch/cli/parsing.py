@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import shutil
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,11 +71,17 @@ def _say(flag: Flag, name: str) -> str:
     return f"Write {_usage(flag, name)}"
 
 
-def parse(argv: Sequence[str]) -> Parsed:
-    """The flags of ``argv`` (without the program's name). Raises UsageError."""
-    values: dict[str, Any] = {}
-    order: list[str] = []
-    ignored: list[str] = []
+@dataclass(frozen=True)
+class Occurrence:
+    """One flag as it stands on a command line: its row, the ``words`` (the name first) and their ``value``."""
+
+    flag: Flag
+    words: tuple[str, ...]
+    value: Any
+
+
+def occurrences(argv: Sequence[str]) -> Iterator[Occurrence]:
+    """The flags of ``argv``, one by one, as they come. Raises UsageError."""
     position, last = 0, ""
     while position < len(argv):
         word = argv[position]
@@ -84,12 +90,21 @@ def parse(argv: Sequence[str]) -> Parsed:
             after = f" (after {last})" if last and not word.startswith("-") else ""
             raise UsageError(f"{word}{after}", "it is not a flag", _nearest(word))
         value, used = _take(flag, word, argv[position + 1 :])
-        if flag.ignored:
-            ignored.append(word)
-        else:
-            values.update(dict.fromkeys(flag.targets, value))
-            order.extend(flag.targets)
+        yield Occurrence(flag, tuple(argv[position : position + 1 + used]), value)
         position, last = position + 1 + used, word
+
+
+def parse(argv: Sequence[str]) -> Parsed:
+    """The flags of ``argv`` (without the program's name). Raises UsageError."""
+    values: dict[str, Any] = {}
+    order: list[str] = []
+    ignored: list[str] = []
+    for given in occurrences(argv):
+        if given.flag.ignored:
+            ignored.append(given.words[0])
+            continue
+        values.update(dict.fromkeys(given.flag.targets, given.value))
+        order.extend(given.flag.targets)
     return Parsed(values, tuple(order), tuple(ignored))
 
 
