@@ -44,10 +44,10 @@ def prepare(parsed: Parsed) -> Setup:
     stated = Stated(order=parsed.order, **parsed.values)
     check_names(stated)
     seed = int(time.time()) if stated.seed is None else stated.seed
-    device = choose_device(stated.device)
+    dtype = DTYPES[stated.dtype or "float64"]
+    device = choose_device(stated.device, dtype)
     loaded = load(stated)
     resolved = resolve(stated, loaded.inputs, seed=seed)
-    dtype = DTYPES[stated.dtype or "float64"]
     factors = structure_factors(loaded.reflections, resolved.default_F, dtype, device)
     if stated.dump is not None and stated.hkl is not None:
         save_dump(stated.dump, factors)
@@ -59,12 +59,12 @@ def prepare(parsed: Parsed) -> Setup:
     return Setup(stated, loaded, resolved, renderer, rendered, seed)
 
 
-def choose_device(name: str | None) -> torch.device:
-    """The device called ``name``, cpu by default. Raises ConfigError for one that is unknown or absent."""
+def choose_device(name: str | None, dtype: torch.dtype) -> torch.device:
+    """The device ``name``, cpu by default. Raises ConfigError for one that is unknown, absent or lacks ``dtype``."""
     try:
         device = torch.device(name or "cpu")
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        torch.zeros(1, dtype=dtype, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise ConfigError(f"-device {name}", f"it cannot be used here ({reason})", "Use cpu") from error
     return device

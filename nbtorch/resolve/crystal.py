@@ -21,6 +21,7 @@ from nbtorch.units import DEGREES
 Cell = tuple[float, float, float, float, float, float]
 DEFAULT_MOSAIC_SEED = -12345678
 DEFAULT_DOMAINS = 10
+MAX_DOMAINS = 10**6
 _ANGSTROM_PER_MM = 1e7
 
 
@@ -116,6 +117,8 @@ def resolve_mosaic(stated: Stated) -> tuple[MosaicConfig, list[Note]]:
     notes = []
     if count is None or count <= 0:
         count, notes = DEFAULT_DOMAINS, [choice(f"{DEFAULT_DOMAINS} mosaic domains")]
+    if count > MAX_DOMAINS:
+        raise ConfigError(f"-mosaic_domains {count}", f"at most {MAX_DOMAINS} are possible", "Take fewer")
     return MosaicConfig(spread, count, "nanobragg", seed), notes
 
 

@@ -15,6 +15,7 @@ from nbtorch.resolve.vectors import add, dot, rotate, rotate_xyz, scale
 
 DEFAULT_PIXEL, DEFAULT_SIZE, DEFAULT_DISTANCE = 0.1, 102.4, 100.0  # mm
 MAX_PIXELS = 10**5  # along one axis
+MAX_LAYERS = 10**4
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,10 @@ def _beam_centre(stated: Stated, axes: Axes, frame: Frame) -> tuple[float, float
 def _close_distance(stated: Stated, ratio: float) -> float:
     """Distance along the normal: -close_distance, else the projection of -distance."""
     asked = DEFAULT_DISTANCE if stated.distance is None else stated.distance
-    return abs(ratio * asked) if stated.close_distance is None else stated.close_distance
+    close = abs(ratio * asked) if stated.close_distance is None else stated.close_distance
+    if close == 0:
+        raise GeometryError("a distance of 0", "the detector would hold the sample", "Change -distance")
+    return close
 
 
 def _sample_corner(stated: Stated, axes: Axes, frame: Frame, motion: Motion, ratio: float) -> Vec3:
@@ -187,6 +191,8 @@ def sensor(stated: Stated) -> tuple[float, int, float | None, list[Note]]:
     if attenuation is None or math.isinf(attenuation):
         return math.inf, 1, None, [conflict("-detector_thick without a finite -detector_abs: no absorption")]
     count = stated.thick_steps if stated.thick_steps is not None and stated.thick_steps > 0 else None
+    if (count or 0) > MAX_LAYERS:
+        raise ConfigError(f"-detector_thicksteps {count}", f"at most {MAX_LAYERS} layers are possible", "Take fewer")
     if stated.exact_corrections or count is None:
         layers = count or 2
         return attenuation, layers, None, [] if count else [choice(f"{layers} sensor layers")]

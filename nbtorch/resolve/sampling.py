@@ -20,6 +20,12 @@ def resolve_oversample(
 ) -> tuple[int, list[Note]]:
     """Sub-pixels each way: as given, else ceil(3·(largest crystal width)/(λ·distance/d)), at least 1."""
     if stated.oversample is not None and stated.oversample > 0:
+        if stated.oversample > MAX_OVERSAMPLE:
+            raise ConfigError(
+                f"-oversample {stated.oversample}",
+                f"at most {MAX_OVERSAMPLE} sub-pixels each way are possible",
+                "Take fewer",
+            )
         return stated.oversample, []
     widest = max(n * edge for n, edge in zip(crystal.n_cells, crystal.cell[:3], strict=True))
     reciprocal_pixel = wavelength * abs(placement.distance) / placement.pixel

@@ -310,7 +310,7 @@ def test_a_missing_file_exits_with_1_and_names_it(capsys: pytest.CaptureFixture[
     assert "absent.hkl" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", ["-device nonsense", "-device meta9:x"])
+@pytest.mark.parametrize("words", ["-device nonsense", "-device meta9:x", "-device meta"])
 def test_an_unknown_device_is_refused(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*SMALL, *split(words)]) == 2
     assert "cannot be used here" in capsys.readouterr().err

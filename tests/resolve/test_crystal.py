@@ -104,6 +104,15 @@ def test_oversample_follows_the_crystal_width() -> None:
     assert "choice: oversample" in notes("-N 40 -oversample 0")
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["-mosaic 1 -mosaic_domains 1e9", "-oversample 1e6", "-detector_abs 9 -detector_thick 9 -thicksteps 1e9"],
+)
+def test_counts_that_would_never_end_are_refused(words: str) -> None:
+    with pytest.raises(ConfigError, match="at most"):
+        resolved(words)
+
+
 def test_a_macroscopic_crystal_must_state_its_oversample() -> None:
     with pytest.raises(ConfigError, match="-oversample"):
         resolved("-N 1e6 -oversample 0")

@@ -155,7 +155,9 @@ def test_a_choice_is_told() -> None:
     assert "choice: pivot beam" in text
 
 
-@pytest.mark.parametrize("words", ["-detector_roty 90", "-pixel 0", "-pixel -1", "-detpixels 0", "-detpixels 1e9"])
+@pytest.mark.parametrize(
+    "words", ["-detector_roty 90", "-pixel 0", "-pixel -1", "-detpixels 0", "-detpixels 1e9", "-distance 0"]
+)
 def test_a_detector_that_cannot_be_is_refused(words: str) -> None:
     with pytest.raises((ConfigError, GeometryError)):
         resolved(words)
