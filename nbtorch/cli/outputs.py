@@ -49,14 +49,16 @@ def statistics(image: FloatImage, rendered: NDArray[np.bool_], roi: tuple[int, i
         return Statistics(0.0, x0, y0, 0.0, 0.0, 0.0, 0)
     brightest = int(np.argmax(np.where(rendered, image, -np.inf)))
     slow, fast = divmod(brightest, image.shape[1])
-    mean = float(values.mean())
+    with np.errstate(invalid="ignore"):  # a running sum may overflow float32: its statistics are inf and nan
+        mean = float(values.mean())
+        squares, deviations = float((values**2).sum()), float(((box - mean) ** 2).sum())
     return Statistics(
         maximum=float(image[slow, fast]),
         fast=fast,
         slow=slow,
         mean=mean,
-        rms=math.sqrt(float((values**2).sum()) / max(values.size - 1, 1)),
-        rmsd=math.sqrt(float(((box - mean) ** 2).sum()) / max(box.size - 1, 1)),
+        rms=math.sqrt(squares / max(values.size - 1, 1)),
+        rmsd=math.sqrt(deviations / max(box.size - 1, 1)),
         rendered=values.size,
     )
 
@@ -97,17 +99,18 @@ def _printed(value: float | tuple[float, ...]) -> str:
 
 
 def _counts(values: NDArray[np.float64], roi: tuple[int, int, int, int]) -> NDArray[np.uint16]:
-    """Clipped 16-bit counts; nanoBragg leaves pixels outside the ROI at 0, without the offset."""
+    """Clipped 16-bit counts, 0 for what is no number; nanoBragg leaves pixels outside the ROI at 0, with no offset."""
     x0, x1, y0, y1 = roi
     counts = np.zeros(values.shape, dtype=np.uint16)
     inside = np.s_[y0 : y1 + 1, x0 : x1 + 1]
-    counts[inside] = np.clip(values[inside], 0, MAX_COUNT).astype(np.uint16)
+    counts[inside] = np.clip(np.nan_to_num(values[inside], nan=0.0), 0, MAX_COUNT).astype(np.uint16)
     return counts
 
 
 def integer_image(image: FloatImage, scale: float, adc: float, roi: tuple[int, int, int, int]) -> NDArray[np.uint16]:
     """floor(float·scale + adc + ½), clipped to 0 … 65535."""
-    return _counts(np.floor(image.astype(np.float64) * scale + adc + 0.5), roi)
+    with np.errstate(invalid="ignore"):  # inf · 0
+        return _counts(np.floor(image.astype(np.float64) * scale + adc + 0.5), roi)
 
 
 def noise_image(

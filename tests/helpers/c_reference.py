@@ -18,7 +18,7 @@ def build(folder: Path, *arguments: str) -> None:
     """Run the C reference's Makefile with its products in ``folder``; skips without a compiler."""
     if shutil.which("make") is None or shutil.which("cc") is None:
         pytest.skip("a C compiler and make build the C reference")
-    command = ["make", "-C", str(ROOT / "c_reference"), f"BUILD={folder}", "WERROR=1", *arguments]
+    command = ["make", "-j2", "-C", str(ROOT / "c_reference"), f"BUILD={folder}", "WERROR=1", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
 
