@@ -27,7 +27,7 @@ BACKENDS = ("auto", "reference", "native")
 @cache
 def _tell_that_reference_serves() -> None:
     """Once a process. A log line and not a warning: the images are the same, only slower."""
-    logger.warning("the C kernels were not compiled; the PyTorch reference serves, slower. %s", library.HOW_TO_GET_IT)
+    logger.warning("%s; the PyTorch reference serves, slower. %s.", library.WHY_ABSENT, library.HOW_TO_GET_IT)
 
 
 def uses_native(backend: str, tensors: Sequence[Tensor]) -> bool:
@@ -51,9 +51,9 @@ def uses_native(backend: str, tensors: Sequence[Tensor]) -> bool:
                 "Use backend='auto', or move the tensors",
             )
         return True
-    if suits and not library.is_available():
+    if suits and not library.AVAILABLE:
         _tell_that_reference_serves()
-    return suits and library.is_available()
+    return suits and library.AVAILABLE
 
 
 def lattice_sum(

@@ -40,6 +40,7 @@ static struct plan make_plan(const struct lattice_args *a) {
         double n = a->shape == SQUARE ? fmax(a->n_cells[i], 1.0) : a->n_cells[i];
         plan.n[i] = (REAL)n;
         plan.inverse_n[i] = (REAL)(1.0 / n);
+        plan.twice[i] = n > 1.0 ? R(2) : R(0);
         peak *= n;
     }
     plan.largest_weight = largest(a->weight, a->n_orientations);

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 
 import torch
@@ -13,7 +12,10 @@ from torch import Tensor
 from nbtorch.errors import ConfigError
 
 DIRECTORY = Path(__file__).resolve().parent
-HOW_TO_GET_IT = "Install a C compiler (Debian: apt-get install gcc) and run: python -m nbtorch.kernels.native.build"
+HOW_TO_GET_IT = (
+    "Install a C compiler (Debian: apt-get install gcc) and install nbtorch again; "
+    "in a checkout: python -m nbtorch.kernels.native.build"
+)
 
 _int, _float, _array = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
 
@@ -60,37 +62,30 @@ class RayArgs(ctypes.Structure):
     )
 
 
-def _open() -> ctypes.CDLL | None:
-    """The library beside this file, or None when it was not built."""
+def _open() -> tuple[ctypes.CDLL | None, str]:
+    """The library beside this file, or None and the reason why there is none to use."""
     paths = sorted(DIRECTORY.glob("libnbtorch_native.*"))
-    return ctypes.CDLL(str(paths[0])) if paths else None
-
-
-@cache
-def load() -> ctypes.CDLL | None:
-    """The library, or None when it is absent. Raises ConfigError when it was built from other sources."""
-    library = _open()
-    if library is None:
-        return None
+    if not paths:
+        return None, "the C kernels were not compiled"
+    library = ctypes.CDLL(str(paths[0]))
     library.nbt_instruction_set.restype = ctypes.c_char_p
     library.nbt_current_set.restype = ctypes.c_char_p
     sizes = (library.nbt_lattice_args_size(), library.nbt_ray_args_size())
     if sizes != (ctypes.sizeof(LatticeArgs), ctypes.sizeof(RayArgs)):
-        raise ConfigError(str(DIRECTORY), "the compiled kernels are of another version than the sources", HOW_TO_GET_IT)
-    return library
+        return None, "the C kernels were compiled from other sources"
+    return library, ""
 
 
-def is_available() -> bool:
-    """Whether the compiled kernels can be used."""
-    return load() is not None
+# Opened on import, in less than a millisecond, so that a traced program finds a plain value
+LIBRARY, WHY_ABSENT = _open()
+AVAILABLE = LIBRARY is not None
 
 
 def require() -> ctypes.CDLL:
     """The library. Raises ConfigError, with the way to get it, when it is absent."""
-    library = load()
-    if library is None:
-        raise ConfigError("backend='native'", "the C kernels were not compiled", HOW_TO_GET_IT)
-    return library
+    if LIBRARY is None:
+        raise ConfigError("backend='native'", WHY_ABSENT, HOW_TO_GET_IT)
+    return LIBRARY
 
 
 def instruction_sets() -> dict[str, bool]:

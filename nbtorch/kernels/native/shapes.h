@@ -57,6 +57,7 @@ static void square_value(const struct plan *plan, struct tile *t, REAL weight, i
 static void square_slopes(const struct plan *plan, struct tile *t, int begin, int end) {
     const REAL n0 = plan->n[0], n1 = plan->n[1], n2 = plan->n[2];
     const REAL i0 = plan->inverse_n[0], i1 = plan->inverse_n[1], i2 = plan->inverse_n[2];
+    const REAL two0 = plan->twice[0], two1 = plan->twice[1], two2 = plan->twice[2];
     FOR_LANES(i, begin, end) {
         REAL d0 = t->offset[0][i], d1 = t->offset[1][i], d2 = t->offset[2][i];
         struct lobe x = lobe_slopes(d0, n0, i0);
@@ -68,9 +69,9 @@ static void square_slopes(const struct plan *plan, struct tile *t, int begin, in
         REAL f = t->amplitude[i], yz = f1 * f2, whole = f0 * yz * f * f;
         t->intensity[i] = whole * (f0 * yz);
         REAL others0 = whole * yz, others1 = whole * (f0 * f2), others2 = whole * (f0 * f1);
-        t->slope[0][i] = R(2) * others0 * (x.u_slope - f0 * x.v_slope) * ix;
-        t->slope[1][i] = R(2) * others1 * (y.u_slope - f1 * y.v_slope) * iy;
-        t->slope[2][i] = R(2) * others2 * (z.u_slope - f2 * z.v_slope) * iz;
+        t->slope[0][i] = two0 * others0 * (x.u_slope - f0 * x.v_slope) * ix;
+        t->slope[1][i] = two1 * others1 * (y.u_slope - f1 * y.v_slope) * iy;
+        t->slope[2][i] = two2 * others2 * (z.u_slope - f2 * z.v_slope) * iz;
         t->n_slope[0][i] = others0 * (x.main * x.u + d0 * x.u_slope) * ix;
         t->n_slope[1][i] = others1 * (y.main * y.u + d1 * y.u_slope) * iy;
         t->n_slope[2][i] = others2 * (z.main * z.u + d2 * z.u_slope) * iz;

@@ -14,6 +14,7 @@
 struct plan {
     const struct lattice_args *args;
     REAL n[3], inverse_n[3];  /* square: N, at least 1 (an axis with N ≤ 1 is left out) */
+    REAL twice[3];            /* square: 2, or 0 for an axis left out, whose slope is exactly 0 */
     REAL metric[6];           /* symmetric part: aa, bb, cc, ab, ac, bc */
     double scale;             /* of a sum over peak-relative terms: (Na·Nb·Nc)²·max|weight|, … */
     double largest_weight, largest_grad;
