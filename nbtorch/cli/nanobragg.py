@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -19,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UsageError("nanoBragg", "it was called without flags", "nanoBragg -h lists them")
         parsed = parse(words)
         if parsed.values.get("help"):
-            print(help_text())
+            _show(help_text())
             return 0
         for name in parsed.ignored:
             print(f"warning: {name} has no effect: the original accepts it and does nothing with it", file=sys.stderr)
@@ -33,6 +34,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"nanoBragg: {error}", file=sys.stderr)
         return FAILED
     return 0
+
+
+def _show(text: str) -> None:
+    """Print ``text``; a reader that closes early, such as ``head``, has seen enough."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # what Python flushes at its end must not fail either
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123  it lives as long as the process
 
 
 if __name__ == "__main__":

@@ -155,6 +155,13 @@ def test_usage_error_names_the_flag_and_exits_with_2(words: str, said: str, caps
     assert said in capsys.readouterr().err
 
 
+def test_a_reader_that_closes_early_is_no_error() -> None:
+    command = f"{sys.executable} -m nbtorch.cli.nanobragg -h | head -n 1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage:")
+
+
 def test_no_flags_at_all_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert "nanoBragg -h" in capsys.readouterr().err
