@@ -41,11 +41,12 @@ def outcome(problem: Problem, module: FitModule) -> Outcome:
     here = objective.linearize(parameters)
     known = uncertainty(objective, parameters, here) if parameters.free else None
     z2, _ = misfit(objective, parameters)
+    explained = z2 <= _FISHER_UP_TO and module.stage.model_error == 0
     experiments = [moved_experiment(item.shot, parameters) for item in problem.evidence]
-    rows, choices = parameter_rows(parameters, known, z2), [*problem.choices]
+    rows, choices = parameter_rows(parameters, known, explained), [*problem.choices]
     choices.append(
         "sigmas are those of the Fisher information: the model explains the pixels to their noise"
-        if z2 <= _FISHER_UP_TO
+        if explained
         else "sigmas are the sandwich's, clustered by reflection: the pixels differ from the model by more than noise"
     )
     spots = spot_rows(problem, parameters)
@@ -76,8 +77,8 @@ def outcome(problem: Problem, module: FitModule) -> Outcome:
     )
 
 
-def parameter_rows(parameters: ParameterSet, known: Uncertainty | None, z2: float) -> tuple[ParameterRow, ...]:
-    """One row a parameter, and one for each that follows it by symmetry."""
+def parameter_rows(parameters: ParameterSet, known: Uncertainty | None, explained: bool) -> tuple[ParameterRow, ...]:
+    """One row a parameter, and one for each that follows it by symmetry; Fisher's sigmas where the data are ``explained``."""
     place = {name: i for i, name in enumerate(known.names)} if known else {}
     bounds, values = parameters.at_bound(), parameters.values.detach().tolist()
     rows = []
@@ -89,7 +90,7 @@ def parameter_rows(parameters: ParameterSet, known: Uncertainty | None, z2: floa
         if known is not None and free:
             at = place[parameter.name]
             model = _finite(float(known.model[at]))
-            sigma = model if z2 <= _FISHER_UP_TO else _finite(float(known.sandwich[at]))
+            sigma = model if explained else _finite(float(known.sandwich[at]))
         row = ParameterRow(
             parameter.name, parameter.unit, parameter.start, values[i], sigma, model, free, free and bounds[i]
         )
@@ -286,9 +287,9 @@ def refined_beams(problem: Problem, experiments: list[Experiment]) -> dict[int, 
     for item, experiment in zip(problem.evidence, experiments, strict=True):
         beam, entry = experiment.beam, item.shot.entry
         direction = (beam.direction / beam.direction.norm()).tolist()
-        changed = replace(entry.beam, direction=tuple(direction), wavelength=float(beam.wavelength))
+        changed = replace(entry.beam, direction=tuple(direction), wavelength=float(beam.wavelength.detach()))
         if beam.polarized:
-            changed = replace(changed, kahn_factor=float(beam.kahn_factor.clamp(-1, 1)))
+            changed = replace(changed, kahn_factor=float(beam.kahn_factor.detach().clamp(-1, 1)))
         beams[entry.beam_index] = changed
     return beams
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nbtorch.errors import DataError, NbtorchError
 from nbtorch.io import ExperimentList, read_expt
-from refine.coarse import PositionObjective
+from refine.coarse import PositionBlock, PositionObjective
 from refine.evidence import Evidence, assign, find, moved_experiment
 from refine.frames import FrameStack, assign_frames, load
 from refine.noise import counts_photons, detector_noise
@@ -33,6 +33,7 @@ from refine.solver import LevenbergMarquardt
 from refine.widths import Widths, measure_widths
 
 Say = Callable[[str], None]
+_STRAY = 6.0
 _FEW_SPOTS = 60  # below it the three sizes of a crystal are one
 
 
@@ -161,8 +162,7 @@ def _positions_stage(
     if not settings.solver.coarse or not parameters.free:
         return evidence, parameters, history
     for round_ in range(settings.solver.coarse_rounds):
-        blocks = [position_block(e.shot, e.observed.fitted(), settings.detector.parallax) for e in evidence]
-        objective = PositionObjective(blocks)
+        objective = PositionObjective(_blocks(evidence, settings))
         objective.estimate_spread(parameters)
         solver, before = LevenbergMarquardt(), parameters.values.detach().clone()
         for _ in range(8):
@@ -177,9 +177,36 @@ def _positions_stage(
         moved = (parameters.values.detach() - before).abs() / parameters.column("span")
         if round_ > 0 and same and float(moved.max()) < 1e-4:
             break
-    fast, slow = history[-1].rms_fast_px, history[-1].rms_slow_px
+    evidence = [_without_strays(item, parameters, settings) for item in evidence]
+    fast, slow = PositionObjective(_blocks(evidence, settings)).rms(parameters)
     say(f"positions: {sum(len(e.observed) for e in evidence)} spots, rms {fast:.2f}, {slow:.2f} px (fast, slow)")
     return evidence, parameters, history
+
+
+def _blocks(evidence: list[Evidence], settings: FitSettings) -> list[PositionBlock]:
+    """The positions of the spots that the fit may see."""
+    return [position_block(e.shot, e.observed.fitted(), settings.detector.parallax) for e in evidence]
+
+
+def _without_strays(item: Evidence, parameters: ParameterSet, settings: FitSettings) -> Evidence:
+    """``item`` without the spots that stayed far from their predictions: their indices are wrong, or they are no spots.
+
+    Far is six times the shot's own spread, and never less than a pixel. Held-out spots stay: they are to be scored.
+    """
+    objective = PositionObjective(_blocks([item], settings))
+    objective.estimate_spread(parameters)
+    residual, valid = position_block(item.shot, item.observed, settings.detector.parallax).residuals(parameters)
+    reach = torch.clamp(_STRAY * objective.spread[0][:2], min=1.0)
+    far = (residual[:, :2].abs() > reach).any(1) | ~valid
+    stray = far & ~item.observed.heldout
+    if bool(stray.all()):
+        return item
+    distance = residual[:, :2].norm(dim=1)
+    reasons = [
+        (int(item.observed.found[i]), f"{float(distance[i]):.1f} px from its prediction")
+        for i in torch.nonzero(stray)[:, 0].tolist()
+    ]
+    return replace(item, observed=item.observed[~stray], rejected=(*item.rejected, *reasons))
 
 
 def _with_estimates(settings: FitSettings, widths: Widths, evidence: list[Evidence]) -> tuple[FitSettings, list[str]]:
@@ -190,6 +217,9 @@ def _with_estimates(settings: FitSettings, widths: Widths, evidence: list[Eviden
         cells = ", ".join(f"{n:.1f}" for n in widths.n_cells)
         choices.append(f"crystal.n_cells = {cells}: from the spots' width, rms {widths.pixel:.2f} px")
         crystal = replace(crystal, n_cells=widths.n_cells)
+        if not flags.n_cells:
+            choices.append("crystal.n_cells is refined: an estimate of the spots' width is no measurement")
+            flags = replace(flags, n_cells=True)
     scan = any(not item.shot.still for item in evidence)
     if crystal.mosaic_spread is None and scan:
         choices.append(f"crystal.mosaic_spread = {widths.mosaic_spread:.3f}°: from the spots' width over the frames")

@@ -24,11 +24,12 @@ from refine.objective import Objective
 from refine.parameters import ParameterSet
 from refine.problem import Problem, position_block
 from refine.shoeboxes import BoxPlan, cut, plan_boxes
+from refine.solver import LevenbergMarquardt
 
 _MISFIT = 1.5  # mean z² under the spots beyond which the shapes, not the counts, limit the fit
 _TRUSTED_SCATTER = 0.25  # median relative scatter of the spots' scales up to which amplitudes are worth a try
 _HUBER = 2.0
-_WEAK = 3.0  # a box's scale must be this many sigmas
+_CLEARLY_BETTER = 4.0  # of the deviance: odds of e²
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Stage:
     free_scales: bool = True
     model_error: float = 0.0
     predicted: bool = False  # boxes on predicted reflections rather than on observed spots
+    oversample: int | None = None  # sub-pixels a side; None: by the width of the spots
+    sampled: bool = False  # whether the pixels have been asked how they were sampled
 
 
 def first_stage(problem: Problem) -> Stage:
@@ -121,14 +124,16 @@ def bright_plan(problem: Problem, evidence: Evidence, parameters: ParameterSet) 
     return plan[(expected.numpy() >= problem.settings.loss.min_counts) & seen]
 
 
-def make_block(problem: Problem, evidence: Evidence, plan: BoxPlan, background: str) -> Block:
+def make_block(
+    problem: Problem, evidence: Evidence, plan: BoxPlan, background: str, oversample: int | None = None
+) -> Block:
     """The block of ``evidence`` with the shoeboxes of ``plan``."""
     shot, stack = evidence.shot, problem.stacks[evidence.shot.index]
     boxes = cut(plan, stack.counts, stack.valid, problem.noise[shot.index])
     settings = problem.settings.render
     rendering = RenderSettings(
         mode="exact",
-        oversample=settings.oversample or auto_oversample(problem),
+        oversample=settings.oversample or oversample or auto_oversample(problem),
         precision=settings.precision,  # type: ignore[arg-type]
         backend=settings.backend,  # type: ignore[arg-type]
     )
@@ -151,7 +156,8 @@ def build(problem: Problem, stage: Stage, parameters: ParameterSet) -> Objective
     blocks, noise, weights = [], [], []
     for evidence in problem.evidence:
         plan = (bright_plan if stage.predicted else observed_plan)(problem, evidence, parameters)
-        block = make_block(problem, evidence, plan, background_kind(problem, evidence, half))
+        background = background_kind(problem, evidence, half)
+        block = make_block(problem, evidence, plan, background, stage.oversample)
         blocks.append(block)
         noise.append(
             Noise(block.boxes.gain[:, None], block.boxes.readout[:, None], stage.model_error, problem.counting)
@@ -248,6 +254,11 @@ def next_stage(problem: Problem, stage: Stage, objective: Objective, parameters:
             f"every spot keeps a scale of its own: one for all leaves a mean squared residual of {z2:.2g} of the noise"
         )
         return Stage("robust", model_error=problem.settings.loss.model_error or error)
+    if z2 < _MISFIT and not stage.sampled and problem.settings.render.oversample is None:
+        chosen = best_oversample(problem, stage, parameters)
+        if chosen != (stage.oversample or auto_oversample(problem)):
+            problem.choices.append(f"render.oversample = {chosen}: it explains the pixels best, of 1 … 4")
+            return replace(stage, oversample=chosen, sampled=True)
     settled = stage.name == "robust" or kind == "poisson" or kind == "gaussian"
     if settled or (kind == "auto" and z2 < _MISFIT):
         return None
@@ -257,6 +268,23 @@ def next_stage(problem: Problem, stage: Stage, objective: Objective, parameters:
         f"{100 * error:.0f} % makes it"
     )
     return replace(stage, name="robust", model_error=error)
+
+
+def best_oversample(problem: Problem, stage: Stage, parameters: ParameterSet) -> int:
+    """The sub-pixels a side that explain the data best, each after two steps of its own from the current values.
+
+    Real pixels integrate, and 3 is as good as any number there; simulated ones hold what their program sampled.
+    """
+    now, losses = parameters.values.detach().clone(), {}
+    current = stage.oversample or auto_oversample(problem)
+    for count in (1, 2, 3, 4):
+        objective, solver = build(problem, replace(stage, oversample=count), parameters), LevenbergMarquardt(1e-4)
+        for _ in range(2):
+            losses[count] = solver.step(objective, parameters).loss_after
+        with torch.no_grad():
+            parameters.values.copy_(now)
+    best = min(losses, key=losses.__getitem__)
+    return best if losses[current] - losses[best] > _CLEARLY_BETTER else current
 
 
 def _set_scales(parameters: ParameterSet, medians: list[float]) -> None:
