@@ -85,6 +85,9 @@ class PanelConfig:
         for value in (*self.pixel_size, *self.size):
             _positive(f"pixel size or count of panel {self.name}", value)
         _positive(f"thickness of panel {self.name}", self.thickness, zero=True)
+        if not self.attenuation_length > 0:
+            given = f"attenuation_length={self.attenuation_length} of panel {self.name}"
+            raise ConfigError(given, "it must be more than zero; inf is no sensor", "Change attenuation_length")
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,10 @@ class DetectorConfig:
         _positive("layers", self.layers)
         if self.layer_step is not None:
             _positive("layer_step", self.layer_step)
+        if self.curved_distance is not None and not self.curved:
+            raise ConfigError(
+                "curved_distance of a flat detector", "nothing is bent to it", "Set curved, or leave it out"
+            )
         bare = [p.name for p in self.panels if not (p.thickness > 0 and math.isfinite(p.attenuation_length))]
         if bare and (self.layers > 1 or self.layer_step is not None):
             # without a sensor every layer would capture all the light, and so count it `layers` times
@@ -203,7 +210,7 @@ class Exposure:
     """The spindle range of one image: ``steps`` positions over phi_start … phi_start + oscillation (degrees).
 
     ``sampling`` "left" puts step j at phi_start + j·step (nanoBragg), "midpoint" at j + ½ (the fit's default).
-    ``reuse_stale_at_zero`` computes a step at phi exactly 0 at the last step's angle, as nanoBragg does.
+    ``reuse_stale_at_zero`` computes a step at phi exactly 0 at the angle of the step before it, as nanoBragg does.
     """
 
     phi_start: float = 0.0
@@ -250,6 +257,8 @@ class MosaicConfig:
         _choice("mosaic kind", self.kind, ("antithetic", "nanobragg"))
         if self.spread > 0 and self.domains == 1:
             raise ConfigError(f"mosaic spread {self.spread:g}", "one domain cannot spread", "Take two domains or more")
+        if self.kind == "antithetic" and self.seed != MosaicConfig.seed:
+            raise ConfigError(f"mosaic seed {self.seed}", "the antithetic set draws nothing", "Leave the seed out")
 
 
 @dataclass(frozen=True)
@@ -258,7 +267,8 @@ class CrystalConfig:
 
     ``cell`` a b c (Å) α β γ (degrees); ``orientation`` U turns the cell's standard setting (a* along x, b* in the xy
     plane) into the lab; ``misset`` are rotations about lab x, then y, then z, applied after U (degrees).
-    ``n_cells`` is the crystal size in unit cells along a, b, c. Raises GeometryError for a cell of no volume.
+    ``n_cells`` is the crystal size in unit cells along a, b, c; ``fudge`` multiplies ρ² of every shape but square.
+    Raises GeometryError for a cell of no volume.
     """
 
     cell: tuple[float, float, float, float, float, float]

@@ -60,7 +60,7 @@ class Scene(NamedTuple):
 
 def exact(scene: Scene, samples: Samples, settings: RenderSettings) -> Tensor:
     """Each term weighted by its own capture·polarization·solid angle [pixels]: the physics."""
-    diffracted, weight = kernels.pixel_rays(scene.panels, scene.beam, samples, scene.rays)
+    diffracted, weight = kernels.pixel_rays(scene.panels, scene.beam, samples, scene.rays, scene.lattice.backend)
     weight = weight * scene.source_weight
     # the background is one more term, at the mean weight over sub-pixels and sources of the whole sensor
     mean_weight = weight.reshape(-1, scene.per_pixel * weight.shape[1]).mean(-1) * scene.layers
@@ -71,7 +71,7 @@ def exact(scene: Scene, samples: Samples, settings: RenderSettings) -> Tensor:
 def cached(scene: Scene, samples: Samples, settings: RenderSettings) -> Tensor:
     """The plain sum times one capture, polarization and solid angle a pixel [pixels]: nanoBragg's default."""
     if scene.per_pixel == 1 and scene.lattice.dmin == 0:
-        diffracted, weight = kernels.pixel_rays(scene.panels, scene.beam, samples, scene.rays)
+        diffracted, weight = kernels.pixel_rays(scene.panels, scene.beam, samples, scene.rays, scene.lattice.backend)
         intensity = (scene.sources_of(diffracted) * scene.source_weight).sum(-1)
         return (intensity + scene.background) * weight[:, 0]
     rays = reference.ray_terms(scene.panels, scene.beam, samples, scene.rays)
