@@ -1,6 +1,6 @@
 """Makes the embedded experiment: python refine/default_data/generate.py [FOLDER]
 
-Four frames of half a degree of a lysozyme crystal on a Pilatus 300K, simulated with nbtorch's own renderer and the
+Four frames of a quarter of a degree of a lysozyme crystal on a Pilatus 300K, simulated with nbtorch's own renderer and the
 noise of counting photons. The detector stands off and tilted from what start.expt says, and the crystal is misset:
 truth.json holds by how much, in the names that the fit reports. Amplitudes follow Wilson's statistics, not a protein.
 """
@@ -34,15 +34,15 @@ Array = NDArray[np.float64]
 SEED = 20240229
 CELL = (79.1, 79.1, 37.9, 90.0, 90.0, 90.0)
 SPACE_GROUP = "P 43 21 2"
-WAVELENGTH, DISTANCE = 0.9795, 110.0  # Å, mm
+WAVELENGTH, DISTANCE = 0.9795, 150.0  # Å, mm
 PIXEL, SIZE = 0.172, (487, 619)  # mm; fast, slow
 THICKNESS, ABSORPTION = 0.32, 3.96  # mm of silicon, mm⁻¹ at 12.66 keV
 GAPS = ((0, 195, 487, 212), (0, 407, 487, 424))  # between the three modules
-FRAMES, OSCILLATION = 4, 0.5  # degrees
+FRAMES, OSCILLATION = 4, 0.25  # degrees
 SHIFT, TILT = (0.42, -0.31, 0.55), (0.28, -0.21, 0.16)  # mm, degrees: along fast, slow, normal
 MISSET = (0.09, -0.06, 0.11)  # degrees about lab x, y, z
-N_CELLS, MOSAIC_SPREAD, MOSAIC_DOMAINS = (15.0, 15.0, 30.0), 0.06, 200
-LAYERS, OVERSAMPLE, SPINDLE_STEPS = 8, 2, 25
+N_CELLS, MOSAIC_SPREAD, MOSAIC_DOMAINS = (15.0, 15.0, 30.0), 0.06, 64
+LAYERS, OVERSAMPLE, SPINDLE_STEPS = 4, 2, 10
 STRONGEST = 3.0e4  # counts of the brightest pixel
 DEAD_PIXELS = 15
 DMIN, B_FACTOR = 2.1, 18.0  # Å, Å²
