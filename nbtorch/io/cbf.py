@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from nbtorch.errors import DataError, FileError
 from nbtorch.io.atomic import atomic_path
 from nbtorch.io.fabio_images import MAX_PIXELS, complaints
+from nbtorch.io.paths import one_line
 
 SECTION = b"--CIF-BINARY-FORMAT-SECTION--"
 #: Where the bytes of a section start (CBF definition, section 2.2.3).
@@ -74,7 +75,7 @@ def read_byte_offset(content: bytes, section: Section, path: Path) -> tuple[NDAr
         with complaints():
             image.read(io.BytesIO(content))
     except Exception as error:  # fabio raises whatever its parsers meet
-        raise FileError(str(path), f"its CBF header cannot be read ({error})", "Copy it again") from error
+        raise FileError(str(path), f"its CBF header cannot be read ({one_line(error)})", "Copy it again") from error
     # fabio keeps the CIF loops as one nested structure: only what is text is a header.
     return np.asarray(image.data), {
         str(key): value for key, value in image.header.items() if isinstance(value, str) and key != "loop_"

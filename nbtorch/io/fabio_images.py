@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbtorch.errors import FileError
+from nbtorch.io.paths import one_line
 
 #: Most pixels that are decoded from one file, whatever its headers say.
 MAX_PIXELS = 2**28
@@ -35,13 +36,15 @@ def read_with_fabio(content: bytes, path: Path) -> tuple[NDArray[Any], dict[str,
             frames = image.nframes
             header = {str(key): str(value) for key, value in (image.header or {}).items()}
         except Exception as error:  # fabio raises whatever its parsers meet
-            reason = "; ".join(messages) or f"{type(error).__name__}: {error}"
+            reason = one_line("; ".join(messages)) or f"{type(error).__name__}: {one_line(error)}"
             raise FileError(
                 str(path), f"it is no image that fabio can read ({reason})", "Check that it is a whole detector image"
             ) from error
     damage = [message for message in messages if DAMAGE.search(message)]
     if damage or counts is None:
-        raise FileError(str(path), f"the image is damaged: {'; '.join(damage) or 'it has no pixels'}", "Copy it again")
+        raise FileError(
+            str(path), f"the image is damaged: {one_line('; '.join(damage)) or 'it has no pixels'}", "Copy it again"
+        )
     if frames != 1 or counts.ndim != 2:
         raise FileError(
             str(path), f"it holds {frames} images of shape {counts.shape}", "Split it into one image a file"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbtorch.errors import FileError
+from nbtorch.io.paths import one_line
 
 Array = NDArray[Any]
 
@@ -27,7 +29,7 @@ def read_imgcif(content: bytes, path: Path) -> tuple[tuple[Array, ...], tuple[st
         arrays = _arrays(pycbf, handle)
         sections = _sections(handle)
     except Exception as error:  # CBFlib raises plain Exception
-        raise FileError(str(path), f"CBFlib cannot decode it ({str(error).strip()})", "Copy it again") from error
+        raise FileError(str(path), f"CBFlib cannot decode it ({one_line(error)})", "Copy it again") from error
     if not sections:
         return _whole(arrays)
     return _cut(arrays, sections, path)
@@ -35,7 +37,10 @@ def read_imgcif(content: bytes, path: Path) -> tuple[tuple[Array, ...], tuple[st
 
 def _pycbf(path: Path) -> ModuleType:
     try:
-        import pycbf
+        with warnings.catch_warnings():
+            # SWIG's import warns of deprecated types, and segfaults where warnings are errors.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            import pycbf
     except ImportError as error:
         raise FileError(
             str(path),

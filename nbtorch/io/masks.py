@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from nbtorch.config import DetectorConfig, PanelConfig
 from nbtorch.errors import FileError
 from nbtorch.io.frames import Frame, check_size, read_frame
-from nbtorch.io.paths import MAX_BYTES, find_file, read_bytes
+from nbtorch.io.paths import MAX_BYTES, find_file, one_line, read_bytes
 
 Bool = NDArray[np.bool_]
 
@@ -72,7 +72,9 @@ def _numpy_mask(path: Path) -> Frame:
         arrays = dict(loaded) if packed else {"": loaded}
     except Exception as error:  # numpy parses the header as Python and raises what Python does
         raise FileError(
-            str(path), f"it is not a whole numpy file of plain numbers ({error})", "Write the mask with numpy.save"
+            str(path),
+            f"it is not a whole numpy file of plain numbers ({one_line(error)})",
+            "Write the mask with numpy.save",
         ) from error
     if not arrays:
         raise FileError(str(path), "it holds no array", "Write the mask with numpy.save")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbtorch.errors import FileError, GeometryError
-from nbtorch.io.paths import find_file, read_text
+from nbtorch.io.paths import find_file, one_line, read_text
 
 
 def read_matrix(path: str | Path, wavelength: float) -> NDArray[np.float64]:
@@ -28,7 +28,7 @@ def read_matrix(path: str | Path, wavelength: float) -> NDArray[np.float64]:
         values = [float(word) for word in words]
     except ValueError as error:
         raise FileError(
-            str(found), f"the matrix holds a word that is no number ({error})", "Repair the file"
+            str(found), f"the matrix holds a word that is no number ({one_line(error)})", "Repair the file"
         ) from error
     if len(values) < 9 or not all(math.isfinite(value) for value in values):
         raise FileError(str(found), f"it holds {len(values)} of the nine finite numbers of a matrix", "Repair the file")

@@ -16,6 +16,12 @@ COMPRESSIONS: dict[str, Callable[[Path], Any]] = {".gz": gzip.GzipFile, ".bz2": 
 MAX_BYTES = 2 * 2**30
 
 
+def one_line(error: object) -> str:
+    """What a library said, on one line and at most 300 characters long: our messages are one paragraph."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else text[:300] + "…"
+
+
 def existing(path: str | Path) -> Path | None:
     """``path``, or ``path`` with .gz or .bz2 appended: the first that is a file, else None."""
     path = Path(path)
@@ -50,7 +56,9 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
             str(path), "the compressed stream ends before its end marker: it is cut short", "Copy it again"
         ) from error
     except (OSError, zlib.error) as error:
-        raise FileError(str(path), f"it cannot be read ({error})", "Check the file and its permissions") from error
+        raise FileError(
+            str(path), f"it cannot be read ({one_line(error)})", "Check the file and its permissions"
+        ) from error
     if len(content) > limit:
         raise FileError(
             str(path), f"it unpacks to more than {limit / 2**30:.3g} GiB", "Check that it is the right file"

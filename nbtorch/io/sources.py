@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nbtorch.config import SourceConfig, Vec3
 from nbtorch.errors import FileError
-from nbtorch.io.paths import find_file, read_text
+from nbtorch.io.paths import find_file, one_line, read_text
 
 #: Where a missing position puts a source: this far (m) against the beam. Only its direction matters.
 DISTANCE = 10.0
@@ -37,7 +37,7 @@ def _source(words: list[str], default: tuple[float, ...], where: str) -> SourceC
     try:
         given = [float(word) for word in words[:5]]
     except ValueError as error:
-        raise FileError(where, f"a source is up to five numbers ({error})", "Repair the line") from error
+        raise FileError(where, f"a source is up to five numbers ({one_line(error)})", "Repair the line") from error
     x, y, z, weight, metres = (*given, *default[len(given) :])
     length = math.sqrt(x * x + y * y + z * z)
     if not all(map(math.isfinite, (length, weight, metres))) or length == 0:

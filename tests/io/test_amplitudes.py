@@ -374,7 +374,7 @@ def test_small_molecule_coordinates_give_rock_salts_sums_and_differences(tmp_pat
 
 def test_incomplete_coordinates_are_refused(tmp_path: Path) -> None:
     (tmp_path / "m.pdb").write_text("\n".join(PDB.splitlines()[1:]))
-    with pytest.raises(FileError, match=r"no (unit cell|known space group)"):
+    with pytest.raises(FileError, match=r"no (possible unit cell|known space group)"):
         read_amplitudes(tmp_path / "m.pdb")
     (tmp_path / "n.pdb").write_text(PDB.splitlines()[0])
     with pytest.raises(FileError, match="no atom"):
@@ -383,6 +383,21 @@ def test_incomplete_coordinates_are_refused(tmp_path: Path) -> None:
     for dmin, words in ((0.0, "more than zero"), (0.01, "grid")):
         with pytest.raises(DataError, match=words):
             read_amplitudes(tmp_path / "o.pdb", dmin=dmin)
+
+
+@pytest.mark.parametrize("cell", [(20, 22, 0, 90, 90, 90), (20, 22, 24, 90, 90, 180), (0.5, 22, 24, 90, 90, 90)])
+def test_coordinates_in_a_cell_that_cannot_be_are_refused(tmp_path: Path, cell: tuple[float, ...]) -> None:
+    record = "CRYST1{:9.3f}{:9.3f}{:9.3f}{:7.2f}{:7.2f}{:7.2f} P 1".format(*cell)
+    (tmp_path / "m.pdb").write_text("\n".join([record, *PDB.splitlines()[1:]]))
+    with pytest.raises(FileError, match="no possible unit cell"):
+        read_amplitudes(tmp_path / "m.pdb")
+
+
+@pytest.mark.parametrize("b", ["-10.00", "5000.0"])
+def test_an_atom_with_an_impossible_b_factor_is_refused_by_name(tmp_path: Path, b: str) -> None:
+    (tmp_path / "m.pdb").write_text(PDB.replace(" 15.00", f"{b:>6}"))
+    with pytest.raises(DataError, match=r"atom O of .*GLY.*B factor"):
+        read_amplitudes(tmp_path / "m.pdb")
 
 
 def test_the_golden_text_list_is_read_as_listed() -> None:

@@ -92,12 +92,12 @@ def test_strong_intensities_join_the_square_root_without_a_step() -> None:
 
 @pytest.mark.parametrize("centric", [False, True])
 def test_the_estimate_is_unbiased_over_wilsons_distribution(rng: np.random.Generator, centric: bool) -> None:
-    n, mean, sigma = 200_000, 1.0, 1.0
+    n, mean, sigma = 50_000, 1.0, 1.0
     true = rng.exponential(mean, n) if not centric else mean * rng.standard_normal(n) ** 2
     measured = true + sigma * rng.standard_normal(n)
     estimate = weak_amplitudes(measured, np.full(n, sigma), np.full(n, mean), np.full(n, centric))
-    # A posterior mean has the mean of the truth; the standard error of either mean is below 0.0014.
-    assert estimate.mean() == pytest.approx(np.sqrt(true).mean(), abs=0.005)
+    # A posterior mean has the mean of the truth; the standard error of either mean is below 0.0028.
+    assert estimate.mean() == pytest.approx(np.sqrt(true).mean(), abs=0.009)
     assert np.std(estimate - np.sqrt(true)) < np.std(np.sqrt(np.maximum(measured, 0)) - np.sqrt(true))
 
 

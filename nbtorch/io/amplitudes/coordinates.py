@@ -10,13 +10,16 @@ import numpy as np
 from nbtorch.errors import DataError, FileError
 from nbtorch.io.amplitudes.symmetry import check_range
 from nbtorch.io.amplitudes.types import Merged
-from nbtorch.io.paths import read_bytes
+from nbtorch.io.paths import one_line, read_bytes
 
 if TYPE_CHECKING:
     import gemmi
 
 #: Resolution of calculated amplitudes when none is asked for, Å.
 DEFAULT_DMIN = 1.5
+#: Grid points of the density for each half resolution.
+OVERSAMPLING = 1.5
+MAX_B = 1000.0  # Å²
 
 
 def read_pdb(path: Path, dmin: float) -> Merged:
@@ -26,7 +29,7 @@ def read_pdb(path: Path, dmin: float) -> Merged:
     try:
         structure = gemmi.read_pdb_string(read_bytes(path).decode("latin-1"))
     except (RuntimeError, ValueError) as error:
-        raise FileError(str(path), f"it is not PDB ({error})", "Check the file") from error
+        raise FileError(str(path), f"it is not PDB ({one_line(error)})", "Check the file") from error
     return _macromolecule(structure, path, dmin)
 
 
@@ -43,16 +46,17 @@ def read_coordinate_cif(document: gemmi.cif.Document, path: Path, dmin: float) -
 
 
 def _macromolecule(structure: gemmi.Structure, path: Path, dmin: float) -> Merged:
-    """FFT of a Gaussian-sum density, blurred so that its grid (dmin/3) samples the sharpest atom."""
+    """FFT of a Gaussian-sum density, blurred so that its grid (dmin / 3) samples the sharpest atom."""
     import gemmi
 
     structure.setup_entities()
     group = structure.find_spacegroup()
     _refuse_incomplete(len(structure) > 0 and structure[0].count_atom_sites() > 0, structure.cell, group, path)
     _check_resolution(structure.cell, dmin, path)
+    _check_displacements(structure[0], path)
     calculator = gemmi.DensityCalculatorX()
     calculator.d_min = dmin
-    calculator.rate = 1.5
+    calculator.rate = OVERSAMPLING
     calculator.set_refmac_compatible_blur(structure[0])
     calculator.grid.setup_from(structure)
     calculator.put_model_density_on_grid(structure[0])
@@ -89,14 +93,34 @@ def _merged(
 def _refuse_incomplete(has_atoms: bool, cell: gemmi.UnitCell, group: gemmi.SpaceGroup | None, path: Path) -> None:
     for present, what in (
         (has_atoms, "atom"),
-        (cell.is_crystal() and np.isfinite(cell.parameters).all(), "unit cell"),
+        (_is_cell(cell), "possible unit cell"),
         (group is not None, "known space group"),
     ):
         if not present:
             raise FileError(str(path), f"these coordinates have no {what}", "Complete the file")
 
 
+def _is_cell(cell: gemmi.UnitCell) -> bool:
+    """Whether a cell could hold atoms: gemmi's grids loop forever over a length of zero."""
+    if not cell.is_crystal() or not np.isfinite(cell.parameters).all() or min(cell.a, cell.b, cell.c) < 1:
+        return False
+    return bool(cell.volume > 1e-2 * cell.a * cell.b * cell.c)
+
+
 def _check_resolution(cell: gemmi.UnitCell, dmin: float, path: Path) -> None:
     if not dmin > 0:
         raise DataError(f"dmin={dmin:g} Å", "a resolution is more than zero", "Change dmin")
-    check_range(np.array([[int(length / dmin) for length in (cell.a, cell.b, cell.c)]], dtype=np.int64), path)
+    # The density has 2·OVERSAMPLING points a resolution and axis, an index range 2 a resolution.
+    reach = [int(OVERSAMPLING * length / dmin) for length in (cell.a, cell.b, cell.c)]
+    check_range(np.array([reach], dtype=np.int64), path)
+
+
+def _check_displacements(model: gemmi.Model, path: Path) -> None:
+    """Raises DataError for a B that would spread an atom over the whole cell, and its density over minutes."""
+    for site in model.all():
+        if not 0 <= site.atom.b_iso <= MAX_B:
+            raise DataError(
+                f"{path}, atom {site.atom.name} of {site.residue}",
+                f"its B factor is {site.atom.b_iso:g} Å², not in 0 … {MAX_B:g}",
+                "Correct it",
+            )

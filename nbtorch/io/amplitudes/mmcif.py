@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from nbtorch.errors import FileError
 from nbtorch.io.amplitudes.columns import Missing, merged_from_mtz
 from nbtorch.io.amplitudes.types import Merged
-from nbtorch.io.paths import read_text
+from nbtorch.io.paths import one_line, read_text
 
 if TYPE_CHECKING:
     import gemmi
@@ -21,7 +21,7 @@ def read_cif_document(path: Path) -> gemmi.cif.Document:
     try:
         return cif.read_string(read_text(path))
     except (RuntimeError, ValueError) as error:
-        raise FileError(str(path), f"it is not CIF ({error})", "Check that the file is whole") from error
+        raise FileError(str(path), f"it is not CIF ({one_line(error)})", "Check that the file is whole") from error
 
 
 def has_reflections(document: gemmi.cif.Document) -> bool:
@@ -41,5 +41,7 @@ def read_mmcif(document: gemmi.cif.Document, path: Path, column: str | None, mis
         block = next(block for block in gemmi.as_refln_blocks(document) if block.column_labels())
         mtz = gemmi.CifToMtz().convert_block_to_mtz(block)
     except (RuntimeError, ValueError, IndexError, StopIteration) as error:
-        raise FileError(str(path), f"its reflections cannot be used ({error})", "Check the file's columns") from error
+        raise FileError(
+            str(path), f"its reflections cannot be used ({one_line(error)})", "Check the file's columns"
+        ) from error
     return merged_from_mtz(mtz, path, column, missing)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from nbtorch.errors import FileError
 from nbtorch.io.amplitudes.columns import Missing, merged_from_mtz
 from nbtorch.io.amplitudes.types import Merged
-from nbtorch.io.paths import COMPRESSIONS, read_bytes
+from nbtorch.io.paths import COMPRESSIONS, one_line, read_bytes
 
 if TYPE_CHECKING:
     import gemmi
@@ -27,7 +27,7 @@ def read_mtz(path: Path, column: str | None, missing: Missing) -> Merged:
     try:
         table = _parse(content, path)
     except (RuntimeError, ValueError, IndexError, OSError, MemoryError) as error:
-        raise FileError(str(path), f"it is no whole MTZ file ({error})", "Copy it again") from error
+        raise FileError(str(path), f"it is no whole MTZ file ({one_line(error)})", "Copy it again") from error
     return merged_from_mtz(table, path, column, missing)
 
 

@@ -14,6 +14,7 @@ from nbtorch.config import CrystalConfig, GoniometerConfig, Mat3
 from nbtorch.errors import GeometryError
 from nbtorch.io.expt.goniometer import rotation
 from nbtorch.io.expt.node import Node, rows3
+from nbtorch.io.paths import one_line
 
 Cell = tuple[float, float, float, float, float, float]
 #: What a refinement elsewhere left about its own cell and orientation: no longer true once either has changed.
@@ -120,5 +121,5 @@ def space_group(node: Node) -> str | None:
     try:
         found: gemmi.SpaceGroup | None = gemmi.find_spacegroup_by_ops(gemmi.symops_from_hall(symbol))
     except (RuntimeError, ValueError) as error:
-        node["space_group_hall_symbol"].fail(f"{symbol!r} is not a Hall symbol ({error})")
+        node["space_group_hall_symbol"].fail(f"{symbol!r} is not a Hall symbol ({one_line(error)})")
     return None if found is None else str(found.xhm())
