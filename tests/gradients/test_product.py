@@ -13,17 +13,16 @@ from tests.helpers.gradients import NOT_ZERO, differentiable, gradients, image_o
 from tests.helpers.scenes import FEATURES, Features, allowed, spot
 
 PRODUCT = ("shape", "sampling", "mode", "interpolation", "panels")
-DRAW = np.random.default_rng(7)
 
 
 def scenes() -> list[Features]:
     """The product of ``PRODUCT``; the other features are drawn, the same ones in every run."""
-    found = []
+    found, draw = [], np.random.default_rng(7)
     for values in product(*(FEATURES[name] for name in PRODUCT)):
         scene: dict[str, Any] = dict(zip(PRODUCT, values, strict=True))
         rest = {name: FEATURES[name] for name in FEATURES if name not in PRODUCT}
         while True:
-            drawn = {name: choices[DRAW.integers(len(choices))] for name, choices in rest.items()}
+            drawn = {name: choices[draw.integers(len(choices))] for name, choices in rest.items()}
             if allowed(scene | drawn):
                 break
         found.append(Features(**scene, **drawn))
