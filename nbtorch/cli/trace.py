@@ -26,7 +26,7 @@ from nbtorch.cli.pair import (
     split_words,
     write_texts,
 )
-from nbtorch.cli.parsing import parse
+from nbtorch.cli.parsing import UsageError, parse
 
 if TYPE_CHECKING:
     from nbtorch.compare.programs import Program
@@ -82,9 +82,9 @@ def trace(options: argparse.Namespace) -> int:
     from nbtorch.compare.programs import c_program
 
     pair = pair_of(split_words(options.case, "--case"), options.py_flags, options.c_flags)
-    py_words, c_words = traced_words(options, pair)
     program = c_program(options.c_bin)
-    facts, terms = facts_of(pair, py_words, program)
+    py_words, c_words = traced_words(options, pair)
+    facts, terms = facts_of(options, pair, program)
     listed = terms <= MAX_TERMS
     py = trace_python(py_words, listed)
     c = trace_c(program, c_words, listed)
@@ -102,22 +102,29 @@ def traced_words(options: argparse.Namespace, pair: Pair) -> tuple[tuple[str, ..
     """The words for each program, with the pixel to trace, which is all that is rendered but with --full-frame."""
     slow, fast = (str(number) for number in options.pixel)
     pixel = ["-trace_pixel", slow, fast, *([] if options.full_frame else ["-roi", fast, fast, slow, slow])]
-    own = [
-        word
-        for name, value in (("-device", options.device), ("-dtype", options.dtype))
-        if value is not None
-        for word in (name, value)
-    ]
-    return (*pair.py, *own, *pixel), (*pair.c, *pixel)
+    return (*pair.py, *_where(options), *pixel), (*pair.c, *pixel)
 
 
-def facts_of(pair: Pair, py_words: Sequence[str], program: Program) -> tuple[Facts, int]:
-    """What may explain a divergence, and how many terms the pixel is summed from."""
+def _where(options: argparse.Namespace) -> list[str]:
+    """Where and how precisely the Python computes."""
+    given = (("-device", options.device), ("-dtype", options.dtype))
+    return [word for name, value in given if value is not None for word in (name, value)]
+
+
+def facts_of(options: argparse.Namespace, pair: Pair, program: Program) -> tuple[Facts, int]:
+    """What may explain a divergence, and how many terms the pixel is summed from.
+
+    Raises UsageError for a pixel outside the detector.
+    """
     from nbtorch.cli.simulate import prepare
     from nbtorch.compare.reasons import Facts
 
-    parsed = parse(py_words)
+    parsed = parse((*pair.py, *_where(options), "-roi", "0", "0", "0", "0"))  # of any size: one pixel is cheap
     resolved = prepare(parsed).resolved
+    slow, fast = options.pixel
+    n_fast, n_slow = resolved.placement.pixels
+    if not (0 <= slow < n_slow and 0 <= fast < n_fast):
+        raise UsageError(f"--pixel {slow} {fast}", "it lies outside the detector", "Give slow, then fast")
     said, told = parsed.values, parse(pair.c).values
     cell = resolved.crystal.cell
     facts = Facts(
@@ -210,7 +217,7 @@ def report_of(options: argparse.Namespace, facts: Facts, py: Told, c: Told) -> t
     steps = compare_steps(ours, theirs, facts.phis, facts.dtype)
     first = first_divergence(factors)
     commands = {"py": ["nanoBragg", *py.words], "c": list(c.words)}
-    reason = "" if first is None else why(first.name, facts)
+    reason = "" if first is None else why(first.name, facts, one_sided=not (first.py and first.c))
     report = TraceReport(options.pixel[0], options.pixel[1], commands, factors, steps, reason)
     texts = {
         "comparison.json": dumps(as_json(report)),

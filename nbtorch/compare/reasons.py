@@ -158,10 +158,12 @@ MADE_OF = {
 }
 
 
-def why(name: str, facts: Facts) -> str:
-    """Why the programs may part at factor ``name``: one paragraph."""
+def why(name: str, facts: Facts, *, one_sided: bool = False) -> str:
+    """Why the programs may part at factor ``name``: one paragraph. ``one_sided``: only one of them printed it."""
     said = [rule.say(facts) for rule in RULES if (not rule.factors or name in rule.factors) and rule.applies(facts)]
-    if not said:
+    if one_sided:
+        said = ["One program has a sample that the other has not: the oversampling, the sensor layers or -dmin differ"]
+    elif not said:
         said = [f"{name} is made of {MADE_OF[name]}" if name in MADE_OF else f"{name} follows from the lines above it"]
     for side, words in ((facts.py, facts.only_py), (facts.c, facts.only_c)):
         if words:

@@ -28,25 +28,30 @@ class Line:
 
 @dataclass(frozen=True)
 class Bounds:
-    """How far two programs may part: ``vector`` of a vector's norm, ``product`` of a lattice factor or intensity.
+    """How far two programs may part, relative to a value's size: vectors, Miller indices, lattice factors, intensities.
 
-    The last line of a trace is a float32: it may be one rounding of it away.
+    ``faint``: a lattice factor smaller than this, between its zeros, counts as of this size.
     """
 
     vector: float
-    product: float
-    float32: float = 1.2e-7
+    index: float
+    lattice: float
+    intensity: float
+    faint: float
 
 
-#: float64: as the golden traces are held. float32: h of some ten, of which float32 keeps 1e-6, times N of some ten.
-BOUNDS = {"float64": Bounds(1e-10, 1e-8), "float32": Bounds(3e-6, 2e-3)}
+BOUNDS = {
+    "float64": Bounds(1e-10, 1e-10, 1e-8, 1e-8, faint=1e-2),  # as the golden traces are held
+    # worst seen, of the golden traces: 2e-7 of a vector over the wavelength, 3e-6 of an index, 4e-4 of a lattice
+    # factor (N = 36), 2.8e-2 of an intensity between two peaks
+    "float32": Bounds(1e-6, 1e-5, 2e-3, 5e-2, faint=1.0),
+}
+FLOAT32_ROUNDING = 1.2e-7  # of the last line, which is a float32
 
-PRODUCTS = frozenset({"F_latt_a", "F_latt_b", "F_latt_c", "F_latt", "I_before_scaling", "I_pixel_final", "I_term"})
-#: The size against which a difference counts when the value itself is smaller: a difference of unit vectors over
-#: a wavelength below 10 Å (m⁻¹), Miller indices, cosines, lattice factors between their zeros.
-NATURAL_SIZE = {"scattering_vec_A_inv": 1e9, "hkl_frac": 1.0, "cos_2theta": 1.0} | dict.fromkeys(
-    ("F_latt_a", "F_latt_b", "F_latt_c", "F_latt"), 1e-2
-)
+LATTICE = frozenset({"F_latt_a", "F_latt_b", "F_latt_c", "F_latt"})
+INTENSITIES = frozenset({"I_before_scaling", "I_pixel_final", "I_term"})
+#: A smaller value counts as of this size: a difference of unit vectors over a wavelength below 10 Å (m⁻¹), a cosine.
+NATURAL_SIZE = {"scattering_vec_A_inv": 1e9, "cos_2theta": 1.0}
 
 
 @dataclass(frozen=True)
@@ -83,9 +88,15 @@ def parse_trace(lines: Iterable[str]) -> list[Line]:
 
 def tolerance(name: str, size: float, bounds: Bounds) -> float:
     """How far a factor of norm ``size`` may part."""
+    if name in LATTICE:
+        return bounds.lattice * max(size, bounds.faint)
+    if name in INTENSITIES:
+        return bounds.intensity * size
     if name == "floatimage_accumulated":
-        return max(bounds.float32, bounds.product if bounds is BOUNDS["float32"] else 0.0) * size
-    return (bounds.product if name in PRODUCTS else bounds.vector) * max(size, NATURAL_SIZE.get(name, 0.0))
+        return (bounds.intensity + FLOAT32_ROUNDING) * size
+    if name == "hkl_frac":
+        return bounds.index * max(size, 1.0)
+    return bounds.vector * max(size, NATURAL_SIZE.get(name, 0.0))
 
 
 def distance(a: tuple[float, ...], b: tuple[float, ...]) -> float:
