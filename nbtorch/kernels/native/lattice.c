@@ -25,7 +25,8 @@ struct sums {
 
 static double largest(const double *x, int64_t n) {
     double result = 0.0;
-    for (int64_t i = 0; i < n; i++) result = fmax(result, fabs(x[i]));
+#pragma omp simd reduction(max : result)
+    for (int64_t i = 0; i < n; i++) result = fabs(x[i]) > result ? fabs(x[i]) : result;
     return result > 0.0 && isfinite(result) ? result : 1.0;
 }
 
@@ -182,17 +183,29 @@ static void store_value(const struct plan *plan, const struct tile *t, int64_t s
 }
 
 /* dL/dq of each lane goes to its pixel, its source and its wavelength: q = (diffracted − incident)/λ. */
-static void store_gradient(const struct plan *plan, const struct tile *t, struct sums *sums) {
+static void store_gradient(const struct plan *plan, struct tile *t, struct sums *sums) {
     const struct lattice_args *a = plan->args;
-    double scale = plan->scale * plan->largest_weight * plan->largest_grad;
+    double scale = plan->scale * plan->largest_weight * plan->largest_grad, along[LANES];
+    for (int i = 0; i < LANES; i++) along[i] = a->wavelength[t->source[i]];
+    FOR_LANES(i, 0, LANES) {
+        double g = scale / along[i];
+        double x = g * t->total_q[0][i], y = g * t->total_q[1][i], z = g * t->total_q[2][i];
+        along[i] = x * t->q[0][i] + y * t->q[1][i] + z * t->q[2][i];
+        t->total_q[0][i] = x, t->total_q[1][i] = y, t->total_q[2][i] = z;
+    }
+    for (int i = 0; i < t->lanes; i++)
+        for (int j = 0; j < 3; j++) a->grad_diffracted[3 * t->pixel[i] + j] += t->total_q[j][i];
+    if (a->n_sources == 1) {
+        double x = 0, y = 0, z = 0, w = 0; /* lanes past the end have grad 0 */
+#pragma omp simd reduction(+ : x, y, z, w)
+        for (int i = 0; i < LANES; i++)
+            x += t->total_q[0][i], y += t->total_q[1][i], z += t->total_q[2][i], w += along[i];
+        sums->incident[0] -= x, sums->incident[1] -= y, sums->incident[2] -= z, sums->wavelength[0] -= w;
+        return;
+    }
     for (int i = 0; i < t->lanes; i++) {
-        int64_t s = t->source[i];
-        for (int j = 0; j < 3; j++) {
-            double g = scale * t->total_q[j][i] / a->wavelength[s];
-            a->grad_diffracted[3 * t->pixel[i] + j] += g;
-            sums->incident[3 * s + j] -= g;
-            sums->wavelength[s] -= g * t->q[j][i];
-        }
+        for (int j = 0; j < 3; j++) sums->incident[3 * t->source[i] + j] -= t->total_q[j][i];
+        sums->wavelength[t->source[i]] -= along[i];
     }
 }
 

@@ -46,7 +46,12 @@ static void load_panels(const struct ray_inputs *in, int64_t offset, const int64
 }
 
 static void load_lanes(const double *from, int64_t start, int lanes, double *to) {
-    for (int i = 0; i < LANES; i++) to[i] = from ? from[start + (i < lanes ? i : lanes - 1)] : 0.0;
+    if (!from) {
+        memset(to, 0, LANES * sizeof *to);
+        return;
+    }
+    memcpy(to, from + start, (size_t)lanes * sizeof *to);
+    for (int i = lanes; i < LANES; i++) to[i] = to[lanes - 1];
 }
 
 /* capture = e^(−depth·µ/parallax) − e^(−(depth + layer)·µ/parallax); 1 without a sensor. */

@@ -50,34 +50,50 @@ static inline void clear(double *x, int64_t n) { memset(x, 0, (size_t)n * sizeof
 
 static inline int has_table(const struct lattice_args *a) { return a->table != 0; }
 
+/* Which pixel and source each lane is, and their vectors; lanes past the end repeat the last. */
+static void load_lanes(const struct lattice_args *a, struct tile *t, int64_t start, double in[3][LANES],
+                       double *wavelength) {
+    if (a->n_sources == 1) {
+        for (int i = 0; i < LANES; i++) t->pixel[i] = start + (i < t->lanes ? i : t->lanes - 1);
+        memset(t->source, 0, sizeof t->source);
+    } else {
+        int64_t pixel = start / a->n_sources, source = start % a->n_sources;
+        for (int i = 0; i < LANES; i++) {
+            t->pixel[i] = pixel;
+            t->source[i] = source;
+            if (i < t->lanes - 1 && ++source == a->n_sources) {
+                source = 0;
+                pixel++;
+            }
+        }
+    }
+    for (int j = 0; j < 3; j++)
+        for (int i = 0; i < LANES; i++) {
+            t->q[j][i] = a->diffracted[3 * t->pixel[i] + j];
+            in[j][i] = a->incident[3 * t->source[i] + j];
+        }
+    for (int i = 0; i < LANES; i++) wavelength[i] = a->wavelength[t->source[i]];
+}
+
 /* Fill q, kept and grad of the lanes that start at sample `start` (pixel-major: pixel·S + source). */
 static void load_tile(const struct plan *plan, struct tile *t, int64_t start, int64_t end) {
     const struct lattice_args *a = plan->args;
+    double in[3][LANES], wavelength[LANES];
     t->lanes = end - start < LANES ? (int)(end - start) : LANES;
-    int64_t pixel = start / a->n_sources, source = start % a->n_sources;
-    for (int i = 0; i < LANES; i++) {
-        t->pixel[i] = pixel;
-        t->source[i] = source;
-        if (i < t->lanes - 1 && ++source == a->n_sources) {
-            source = 0;
-            pixel++;
-        }
-    }
-    for (int i = 0; i < LANES; i++) {
-        const double *d = a->diffracted + 3 * t->pixel[i], *s = a->incident + 3 * t->source[i];
-        double inverse = 1.0 / a->wavelength[t->source[i]], squared = 0.0;
-        for (int j = 0; j < 3; j++) {
-            double q = (d[j] - s[j]) * inverse;
-            t->q[j][i] = q;
-            t->q_real[j][i] = (REAL)q;
-            squared += q * q;
-        }
-        t->kept[i] = a->dmin * sqrt(squared) <= 1.0;
+    load_lanes(a, t, start, in, wavelength);
+    FOR_LANES(i, 0, LANES) {
+        double w = 1.0 / wavelength[i];
+        double x = (t->q[0][i] - in[0][i]) * w, y = (t->q[1][i] - in[1][i]) * w, z = (t->q[2][i] - in[2][i]) * w;
+        t->q[0][i] = x, t->q[1][i] = y, t->q[2][i] = z;
+        t->q_real[0][i] = (REAL)x, t->q_real[1][i] = (REAL)y, t->q_real[2][i] = (REAL)z;
+        t->kept[i] = a->dmin * sqrt(x * x + y * y + z * z) <= 1.0 ? 1.0 : 0.0;
         t->amplitude[i] = R(1);
     }
-    if (a->grad)
+    if (a->grad) {
+        double relative = 1.0 / plan->largest_grad;
         for (int i = 0; i < LANES; i++)
-            t->grad[i] = i < t->lanes ? (REAL)(a->grad[start + i] / plan->largest_grad * t->kept[i]) : R(0);
+            t->grad[i] = i < t->lanes ? (REAL)(a->grad[start + i] * relative * t->kept[i]) : R(0);
+    }
     memset(t->sum, 0, sizeof t->sum);
     memset(t->sum_q, 0, sizeof t->sum_q);
     memset(t->total, 0, sizeof t->total);
