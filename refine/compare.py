@@ -186,8 +186,8 @@ def symmetry_rotations(space_group: str) -> list[Array]:
     found: gemmi.SpaceGroup | None = gemmi.find_spacegroup_by_name(space_group)
     operations = [np.array(op.rot) / op.DEN for op in found.operations().sym_ops] if found is not None else []
     # rows of the direct basis transform with the inverse of what acts on coordinates
-    turned = [np.linalg.inv(operation).T for operation in operations if np.linalg.det(operation) > 0]
-    return [np.eye(3), *(matrix for matrix in turned if not np.allclose(matrix, np.eye(3)))]
+    turned = [np.asarray(np.linalg.inv(matrix).T, dtype=float) for matrix in operations if np.linalg.det(matrix) > 0]
+    return [np.eye(3)] + [matrix for matrix in turned if not np.allclose(matrix, np.eye(3))]
 
 
 def _beam_angle(a: BeamConfig, b: BeamConfig) -> float:

@@ -14,7 +14,7 @@ from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from refine.outcome import Correlation, Goodness, Iteration
@@ -88,11 +88,18 @@ def convergence(history: Sequence[Iteration]) -> str | None:
                     right.plot(iterations, values, "o-", color=color, markersize=3, linewidth=1.4, label=label)
         left.set_yscale("log")
         right.set_yscale("log")
-        left.set_title("loss (each stage has its own)")
-        right.set_title("spot rms, pixels")
+        left.set_title("loss (each stage has its own)", pad=18)
+        right.set_title("spot rms, pixels", pad=18)
+        for which in (right.yaxis.set_major_formatter, right.yaxis.set_minor_formatter):
+            which(FuncFormatter(_plain_tick))
         if right.get_legend_handles_labels()[0]:
             right.legend(loc="upper right")
         return svg(figure)
+
+
+def _plain_tick(value: float, position: int | None) -> str:
+    """0.5 rather than 5 × 10⁻¹, and only at 1, 2 and 5 of a decade."""
+    return f"{value:g}" if f"{value:e}"[0] in "125" and f"{value:e}"[2] == "0" else ""
 
 
 def _stages(history: Sequence[Iteration]) -> list[tuple[str, list[Iteration]]]:
@@ -109,9 +116,8 @@ def _shade_stages(axes: Axes, history: Sequence[Iteration]) -> None:
     for number, (stage, steps) in enumerate(_stages(history)):
         first, last = steps[0].iteration - 0.5, steps[-1].iteration + 0.5
         axes.axvspan(first, last, color=GRID, alpha=0.55 if number % 2 == 0 else 0.15, linewidth=0)
-        axes.text(
-            (first + last) / 2, 0.985, stage, transform=axes.get_xaxis_transform(), ha="center", va="top", color=FAINT
-        )
+        place = axes.get_xaxis_transform()
+        axes.text((first + last) / 2, 1.01, stage, transform=place, ha="center", va="bottom", color=FAINT, fontsize=8)
 
 
 def correlation(table: Correlation) -> str:
@@ -143,7 +149,7 @@ def z_histogram(goodness: Goodness) -> str | None:
         axes.bar(centres, counts / counts.sum() / widths, widths, color=FAST, alpha=0.55, linewidth=0, label="pixels")
         axes.plot(centres, expected, color=SLOW, linewidth=1.4, label="noise alone")
         axes.set_yscale("log")
-        axes.set_ylim(bottom=max(1e-6, 0.3 / (counts.sum() * widths.mean())), top=1.2)
+        axes.set_ylim(bottom=max(1e-6, 0.3 / (counts.sum() * widths.mean())))
         axes.set_xlabel("z = (observed − model) / σ")
         axes.set_title(
             "residuals of all pixels" if goodness.sigma_z is None else f"residuals: σ(z) = {goodness.sigma_z:.2f}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -20,6 +21,7 @@ from refine.result import Finding, change_in_sigmas
 from refine.run_folder import REPORT, RunFolder
 
 TEMPLATE = "report.html.j2"
+NO_REASON = "no reason was given"
 MAX_REJECTED = 500  # rows of the table of rejected spots; the rest are in spots.csv
 
 
@@ -70,7 +72,7 @@ def context(finding: Finding) -> dict[str, Any]:
             for row in finding.truth
         ],
         "strips": strips(outcome.images),
-        "reasons": Counter(spot.reason or "no reason was given" for spot in rejected).most_common(),
+        "reasons": Counter(kind_of(spot.reason) for spot in rejected).most_common(),
         "rejected": [rejection(spot) for spot in rejected[:MAX_REJECTED]],
         "n_rejected_unlisted": max(0, len(rejected) - MAX_REJECTED),
         "drawings": drawings(outcome),
@@ -132,10 +134,8 @@ def tiles(outcome: Outcome) -> list[tuple[str, str, str]]:
 def parameter(row: ParameterRow) -> dict[str, Any]:
     """A row of the parameter table."""
     moved = change_in_sigmas(row)
-    state = "held"
-    if row.tied_to:
-        state = f"follows {row.tied_to}"
-    elif row.free:
+    state = f"follows {row.tied_to}" if row.tied_to else "held"
+    if row.free and not row.tied_to:
         state = "at a bound" if row.at_bound else "" if numbers.usable(row.sigma) else "not determined"
     return {
         "name": row.name,
@@ -167,13 +167,18 @@ def spot_picture(image: SpotImage) -> dict[str, Any]:
     limit = figures.Z_LIMIT
     worst = float(np.nanmax(np.abs(image.z))) if np.isfinite(image.z).any() else 0.0
     return {
-        "label": image.label,
+        "label": numbers.minus(image.label),
         "counts": f"{np.nansum(image.observed):.0f}",
         "worst": f"{worst:.1f}",
         "observed": figures.shoebox_png(image.observed, "magma", 0.0, top),
         "model": figures.shoebox_png(image.model, "magma", 0.0, top),
         "z": figures.shoebox_png(image.z, "RdBu_r", -limit, limit),
     }
+
+
+def kind_of(reason: str) -> str:
+    """A reason without its numbers, so that alike ones count together."""
+    return re.sub(r"\d[\d.]*", "…", reason) or NO_REASON
 
 
 def rejection(spot: SpotRow) -> dict[str, str]:
@@ -189,5 +194,5 @@ def rejection(spot: SpotRow) -> dict[str, str]:
         "frame": f"{spot.frame:.1f}",
         "place": f"{place[0]:.1f}, {place[1]:.1f}",
         "counts": f"{spot.counts:.0f}",
-        "reason": spot.reason or "no reason was given",
+        "reason": spot.reason or NO_REASON,
     }

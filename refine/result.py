@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,7 @@ def truth_rows(outcome: Outcome, path: Path) -> tuple[TruthRow, ...]:
     return tuple(
         TruthRow(row.name, row.unit, row.start, row.value, row.sigma, float(values[row.name]))
         for row in outcome.parameters
-        if row.free and row.name in values
+        if row.free and row.tied_to is None and row.name in values
     )
 
 
@@ -152,10 +153,12 @@ def write_results(finding: Finding, experiment: str | Path, folder: RunFolder) -
 
 
 def _cell(value: object) -> object:
-    """A CSV cell: nothing for None, 1 and 0 for true and false, enough digits for a position."""
+    """A CSV cell: nothing for None and NaN, 1 and 0 for true and false, enough digits for a position."""
     if isinstance(value, bool):
         return int(value)
-    return f"{value:.5f}".rstrip("0").rstrip(".") if isinstance(value, float) else value
+    if not isinstance(value, float):
+        return value
+    return f"{value:.5f}".rstrip("0").rstrip(".") if math.isfinite(value) else None
 
 
 def change_in_sigmas(row: ParameterRow) -> float | None:

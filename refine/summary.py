@@ -32,7 +32,7 @@ def parameter_table(finding: Finding) -> Table:
     table.add_column("parameter")
     for name in ("start", "end ± sigma", "unit", "moved, σ", *(("truth", "error, σ") if truth else ())):
         table.add_column(name, justify="left" if name == "unit" else "right")
-    shown = sorted((row for row in finding.outcome.parameters if row.free), key=_crystal_last)
+    shown = sorted((row for row in finding.outcome.parameters if row.free and row.tied_to is None), key=_crystal_last)
     for row in shown[:MAX_ROWS]:
         cells = [row.name.replace("[", r"\["), numbers.fixed(row.start, row.sigma), _end(row), row.unit]
         cells.append(numbers.signed(change_in_sigmas(row)))

@@ -41,6 +41,7 @@ QUIET_WARNINGS = (
     r".*`LightningModule.configure_optimizers` returned `None`",  # the solver is not a torch optimizer
     r".*Be aware that when using `ckpt_path`, callbacks used to create the checkpoint",
     r".*GPU available but not used",
+    r".*isinstance\(treespec, LeafSpec\)",  # Lightning's own use of torch
 )
 
 
@@ -135,6 +136,8 @@ def solve(
                 f"it does not belong to this fit ({str(error).splitlines()[0]})",
                 "Give the settings it was made with, or overwrite=true to start again",
             ) from error
+    if not getattr(module, "converged") and not asked.stopped_by:  # noqa: B009 - see StopWhenConverged
+        vars(module)["message"] = f"{request.fit.solver.max_iterations} iterations were not enough"
     return asked.stopped_by
 
 

@@ -207,7 +207,7 @@ def write_frames(folder: Path, rng: np.random.Generator) -> None:
 
 def truth() -> dict[str, Any]:
     """What a fit should find, in the names and units that it reports."""
-    values = {}
+    values: dict[str, float] = {}
     for kind, numbers in (("shift", SHIFT), ("rot", TILT)):
         values |= {
             f"detector.detector.{kind}_{axis}": x for axis, x in zip(("fast", "slow", "normal"), numbers, strict=True)
