@@ -7,16 +7,19 @@ indices, from which the fit starts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.stats import rankdata
 
 from nbtorch.config import Exposure, ScanConfig
+from nbtorch.functional.structure_factor import nearest
 from nbtorch.models import Experiment
 from refine.lattice_view import Candidates, Floats, Ints, View, candidates_of, view_of
-from refine.offset_search import NO_OFFSET, Offset, SearchSettings, across_beam, find_offset
+from refine.offset_search import NO_OFFSET, Offset, find_offsets
+from refine.pattern import IndexingSettings, Pattern, improved, matching_pairs, smooth_terms
 from refine.spots import Spots
 
 INDEXED = ""
@@ -25,20 +28,9 @@ AMBIGUOUS = "two reflections predicted near it"
 CLAIMED_TWICE = "another spot claims the same reflection"
 
 _NARROWING = (3.0, 2.0, 1.5, 1.0, 1.0)  # tolerances of the rounds, in units of the last
-_FEWEST = (6, 12, 30)  # matches for a displacement of order 0, 1, 2 in the position
-
-
-@dataclass(frozen=True)
-class IndexingSettings:
-    """``search`` None: the start is good, only match. tolerance: pixels a spot may be from its prediction, once the
-    pattern lies over the spots; miss: degrees a reflection may be from the sphere (still) or from the spindle angle at
-    which it was seen (scan). contrast: how much worse the second best reflection must be, in squared tolerances.
-    """
-
-    search: SearchSettings | None = field(default_factory=SearchSettings)
-    tolerance: float = 3.0
-    miss: float = 0.45
-    contrast: float = 0.35
+_CLOSE = (1.0, 0.15)  # pixels and degrees within which a match is a good one
+_WITNESS = 0.1
+_FEWEST_TO_RANK = 12  # matches whose brightness says something
 
 
 @dataclass(frozen=True)
@@ -86,7 +78,9 @@ def index_spots(
 ) -> Indexed:
     """Indices of ``spots`` from the model as it is. With ``scan`` their frames count, else they are of one still.
 
-    exposure: of the still, by default the experiment's; its middle is taken.
+    exposure: of the still, by default the experiment's; its middle is taken. Indices that are all off by one describe a
+    still as well with everything turned by λ/cell (0.6° for 130 Å): where a start may be that far off, the amplitudes
+    of the experiment decide, else the smaller change of the model.
     """
     settings = settings or IndexingSettings()
     if not len(spots):
@@ -100,12 +94,18 @@ def index_spots(
     )
     if not len(candidates):
         return _nothing(spots)
-    offset = find_offset(view, candidates, search) if search is not None else NO_OFFSET
-    radius = float(np.linalg.norm(view.position, axis=1).max())
-    pattern = _Pattern(view, candidates, offset, offset.rotation, np.zeros((1, 2)), radius)
-    for width in _NARROWING if search is not None else ():
-        pattern = _improved(pattern, settings, width)
-    return _decide(pattern, spots, settings)
+    expected = _expected_light(experiment, candidates)
+
+    def doubt(pattern: Pattern) -> float:
+        return (
+            _disagreement(pattern, settings)
+            + pattern.unlikely()
+            - _brightness_bonus(pattern, spots, expected, settings)
+        )
+
+    # The votes alone cannot tell: indices all off by one fit as well, with beam, crystal and detector turned.
+    best = min(_patterns(view, candidates, settings), key=doubt)
+    return _decide(best, spots, settings)
 
 
 def coarse_offset(
@@ -127,114 +127,56 @@ def _range(experiment: Experiment, scan: ScanConfig | None, exposure: Exposure |
     return Exposure(still.phi_start + still.oscillation / 2)
 
 
-@dataclass(frozen=True)
-class _Pattern:
-    """The candidates where the model, moved by what is known of its error, puts them.
-
-    rotation: [3] degrees the crystal is turned by; field: [terms, 2] pixels, a polynomial of the position on the plane
-    that carries what is left, in units of ``radius`` pixels.
-    """
-
-    view: View
-    candidates: Candidates
-    offset: Offset
-    rotation: Floats
-    field: Floats
-    radius: float
-
-    def place(self) -> tuple[Candidates, Floats]:
-        """The turned candidates and where [m, 2] they will be seen."""
-        turned, position = replace(self.offset, rotation=self.rotation).seen_from(self.candidates, self.view)
-        return turned, position + _terms(position / self.radius, len(self.field)) @ self.field
+def _patterns(view: View, candidates: Candidates, settings: IndexingSettings) -> list[Pattern]:
+    """The patterns that the search proposes, each brought over the spots; the model as it is without a search."""
+    radius = float(np.linalg.norm(view.position, axis=1).max())
+    if settings.search is None:
+        return [Pattern(view, candidates, NO_OFFSET, np.zeros(3), np.zeros((1, 2)), radius)]
+    patterns = []
+    for offset in find_offsets(view, candidates, settings.search):
+        pattern = Pattern(view, candidates, offset, offset.rotation, np.zeros((1, 2)), radius)
+        for width in _NARROWING:
+            pattern = improved(pattern, settings, width)
+        patterns.append(pattern)
+    return patterns
 
 
-@dataclass(frozen=True)
-class _Pairs:
-    """Spots and candidates [m] that may belong together, by spot and then by score, best first.
-
-    apart: [m, 2] pixels observed − predicted; miss: [m] degrees; score: [m] squared distance in tolerances.
-    """
-
-    spot: Ints
-    candidate: Ints
-    apart: Floats
-    miss: Floats
-    score: Floats
-
-    def at(self, chosen: NDArray[np.generic]) -> _Pairs:
-        return _Pairs(**{name: value[chosen] for name, value in vars(self).items()})
-
-    def best(self) -> _Pairs:
-        """The first pair of every spot."""
-        return self.at(np.unique(self.spot, return_index=True)[1])
+def _expected_light(experiment: Experiment, candidates: Candidates) -> Floats | None:
+    """|F|² [m] of the candidates; None where the experiment has no amplitudes."""
+    model = experiment.structure_factors
+    with torch.no_grad():
+        table = model.table()
+        if table is None:
+            return None
+        amplitude = nearest(torch.as_tensor(candidates.hkl).to(model.amplitudes), table, model.default_F)
+    return np.asarray(amplitude.cpu().numpy() ** 2, dtype=np.float64)
 
 
-def _pairs(pattern: _Pattern, settings: IndexingSettings, width: float) -> _Pairs:
-    """All pairs within ``width`` tolerances."""
-    view = pattern.view
-    turned, position = pattern.place()
-    radius = settings.tolerance * width
-    near = cKDTree(position).query_ball_point(view.position, radius * np.sqrt(1 + settings.contrast))
-    spot = np.repeat(np.arange(len(near)), [len(one) for one in near])
-    candidate = np.concatenate([np.asarray(one, dtype=int) for one in near])
-    apart = view.position[spot] - position[candidate]
-    miss = view.miss(view.when_seen(turned.at(candidate), spot))
-    score = (apart**2).sum(1) / radius**2 + (miss / settings.miss) ** 2
-    kept = np.nonzero(score <= 1 + settings.contrast)[0]
-    order = kept[np.lexsort((candidate[kept], score[kept], spot[kept]))]
-    return _Pairs(spot[order], candidate[order], apart[order], miss[order], score[order])
+def _brightness_bonus(pattern: Pattern, spots: Spots, expected: Floats | None, settings: IndexingSettings) -> float:
+    """Half the square of the significance with which bright spots are bright reflections; 0 without amplitudes."""
+    if expected is None:
+        return 0.0
+    best = matching_pairs(pattern, settings, 1.0).best()
+    light = rankdata(expected[best.candidate]), rankdata(spots.counts[best.spot])
+    if len(best.spot) < _FEWEST_TO_RANK or min(np.ptp(side) for side in light) == 0:
+        return 0.0
+    # of ranks, since partial spots and unknown scales leave little else; 1/√(n − 1) is its scatter by chance
+    correlation = float(np.corrcoef(*light)[0, 1])
+    return max(correlation, 0.0) ** 2 * (len(best.spot) - 1) / 2
 
 
-def _improved(pattern: _Pattern, settings: IndexingSettings, width: float) -> _Pattern:
-    """``pattern`` with rotation and field fitted to the best pairs within ``width`` tolerances, robustly."""
-    pairs = _pairs(pattern, settings, width).best()
-    order = sum(len(pairs.spot) >= fewest for fewest in _FEWEST) - 1
-    if order < 0:
-        return pattern
-    turned, position = pattern.place()
-    count = (order + 1) * (order + 2) // 2
-    # The field is fitted afresh: what it was comes back through ``apart``.
-    known = _terms(position / pattern.radius, len(pattern.field)) @ pattern.field
-    plain = (position - known)[pairs.candidate] / pattern.radius
-    wanted = pairs.apart + known[pairs.candidate]
-    shifted = _robust(_terms(plain, count), wanted, settings.tolerance * width / 2)
-    seen = pattern.view.when_seen(turned.at(pairs.candidate), pairs.spot)
-    turn = _rotation_to_sphere(pattern.view, seen, pairs.miss, settings.miss / 2)
-    return replace(pattern, field=shifted, rotation=pattern.rotation + turn)
+def _disagreement(pattern: Pattern, settings: IndexingSettings) -> float:
+    """What the pattern leaves unexplained: Cauchy's loss of the distances, a full one for each spot without a match."""
+    best = matching_pairs(pattern, settings, 1.0).best()
+    loss = np.log1p((best.apart**2).sum(1) / _CLOSE[0] ** 2 + (best.miss / _CLOSE[1]) ** 2)
+    most = float(np.log1p((settings.tolerance / _CLOSE[0]) ** 2))
+    # Errors of a model are alike in all spots: hundreds of them do not speak as independent witnesses.
+    return _WITNESS * float(np.minimum(loss, most).sum() + most * (len(pattern.view.position) - len(loss)))
 
 
-def _terms(position: Floats, count: int) -> Floats:
-    """The first ``count`` of 1, x, y, x², xy, y² [m, count] at ``position`` [m, 2]."""
-    x, y = position.T
-    return np.stack([np.ones_like(x), x, y, x * x, x * y, y * y][:count], axis=1)
-
-
-def _rotation_to_sphere(view: View, seen: Candidates, miss: Floats, scale: float) -> Floats:
-    """The rotation [3] (degrees) across the beam that brings the reflections nearest to the sphere.
-
-    Turning r by ω changes |k₀ + r| by ω·(r × s) with s = unit(k₀ + r).
-    """
-    axes = across_beam(view)
-    scattered = view.wave + seen.reciprocal
-    scattered /= np.linalg.norm(scattered, axis=1, keepdims=True)
-    lever = np.cross(seen.reciprocal, scattered) / np.linalg.norm(seen.reciprocal, axis=1, keepdims=True)
-    return np.asarray(-_robust(lever @ axes.T, miss[:, None], scale)[:, 0] @ axes)
-
-
-def _robust(matrix: Floats, target: Floats, scale: float) -> Floats:
-    """x [terms, columns] of least squares for matrix·x = target [m, columns] under Cauchy's loss of width ``scale``."""
-    weight = np.ones(len(matrix))
-    solution: Floats = np.zeros((matrix.shape[1], target.shape[1]))
-    for _ in range(10):
-        root = np.sqrt(weight)[:, None]
-        solution = np.asarray(np.linalg.lstsq(matrix * root, target * root, rcond=1e-6)[0], dtype=np.float64)
-        weight = 1 / (1 + ((target - matrix @ solution) ** 2).sum(1) / scale**2)
-    return solution
-
-
-def _decide(pattern: _Pattern, spots: Spots, settings: IndexingSettings) -> Indexed:
+def _decide(pattern: Pattern, spots: Spots, settings: IndexingSettings) -> Indexed:
     """The pairs that leave no doubt, and why the other spots are left out."""
-    pairs = _pairs(pattern, settings, 1.0)
+    pairs = matching_pairs(pattern, settings, 1.0)
     best = pairs.best()
     best = best.at(best.score <= 1)
     second = np.full(len(spots), np.inf)
@@ -259,7 +201,7 @@ def _decide(pattern: _Pattern, spots: Spots, settings: IndexingSettings) -> Inde
     )
 
 
-def _start_offset(pattern: _Pattern) -> StartOffset:
+def _start_offset(pattern: Pattern) -> StartOffset:
     """What the pattern's motion means for a detector that moves as a whole and a crystal that turns.
 
     What stretches the pattern at the detector's centre is distance, what turns it there is the crystal about the beam.
@@ -268,7 +210,7 @@ def _start_offset(pattern: _Pattern) -> StartOffset:
 
     def moved(position: Floats) -> Floats:
         there = offset.moved(position)
-        return np.asarray(there + _terms(there / pattern.radius, len(pattern.field)) @ pattern.field)
+        return np.asarray(there + smooth_terms(there / pattern.radius, len(pattern.field)) @ pattern.field)
 
     step = pattern.radius / 10
     ahead, behind = (moved(plane.centre + sign * step * np.eye(2)) for sign in (1, -1))

@@ -14,6 +14,7 @@ from scipy.spatial import cKDTree
 
 from refine.lattice_view import Candidates, Floats, View
 
+_MOST_OFFSETS = 12
 _BIN = 2.0  # pixels; votes are counted in 2×2 bins, so that none is cut by an edge
 
 
@@ -55,25 +56,22 @@ class Offset:
 NO_OFFSET = Offset(np.zeros(2), 0.0, 0.0, np.zeros(3), 0, 0.0)
 
 
-def find_offset(view: View, candidates: Candidates, settings: SearchSettings) -> Offset:
-    """The offset that most pairs of the brightest observed spots and the ``candidates`` agree on.
+def find_offsets(view: View, candidates: Candidates, settings: SearchSettings) -> tuple[Offset, ...]:
+    """Offsets that many pairs of the brightest observed spots and the ``candidates`` agree on, most votes first.
 
-    A still tells a turn across the beam by which reflections are lit; a scan by when they are, which the pairs' range
-    in spindle angle allows for.
+    There may be several: indices that are all off by one are right for a beam tilted by λ/cell, half a degree for a
+    cell of 130 Å. A still tells a turn across the beam by which reflections are lit; a scan by when they are, which the
+    pairs' range in spindle angle allows for.
     """
     chosen = slice(0, settings.brightest)
-    best, best_score = NO_OFFSET, -np.inf
+    poll = _Poll(settings)
     for rotation in _turns(view, settings):
         turned = candidates.turned(rotation)
         if not view.scan:
             turned = turned.at(np.abs(view.miss(turned)) <= settings.miss)
-        found = _vote(view.position[chosen], view.phi[chosen], view.predicted(turned), turned.phi, settings)
-        # Poisson's law of the votes that agree by chance; + 1: one pair alone is no agreement
-        score = (found.votes - found.chance) / np.sqrt(found.chance + 1)
-        if score > best_score + 1e-9:
-            best_score = score
-            best = Offset(found.shift, found.scale, found.turn, rotation, found.votes, found.chance)
-    return best
+        pairs = _pairs(view, chosen, turned, settings)
+        poll.count(view.position[chosen][pairs[0]], view.predicted(turned)[pairs[1]], rotation)
+    return poll.winners()
 
 
 def across_beam(view: View) -> Floats:
@@ -100,39 +98,65 @@ def _steps(limit: float, step: float) -> Floats:
     return np.linspace(-limit, limit, 2 * count + 1)
 
 
-def _vote(observed: Floats, observed_phi: Floats, predicted: Floats, phi: Floats, settings: SearchSettings) -> Offset:
-    """The shift, scale and turn of the pattern with the most votes."""
-    radius = float(np.linalg.norm(observed, axis=1).max(initial=1.0))
-    reach = settings.pixels + radius * (settings.scale + np.deg2rad(settings.degrees))
-    seen, meant = _pairs(observed, observed_phi, predicted, phi, (reach, 2 * settings.degrees))
-    if not len(seen):
-        return NO_OFFSET
-    # An edge that moves by two bins makes a step of scale or turn worth trying.
-    scales = _steps(settings.scale, 2 * _BIN / radius)
-    turns = _steps(settings.degrees, float(np.rad2deg(2 * _BIN / radius)))
-    side = int(np.ceil(2 * settings.pixels / _BIN)) + 1
-    best = NO_OFFSET
-    for turn in turns[np.argsort(np.abs(turns), kind="stable")]:
-        rotated = predicted[meant] @ _turn_matrix(turn).T
-        for scale in scales[np.argsort(np.abs(scales), kind="stable")]:
-            place = (observed[seen] - (1 + scale) * rotated + settings.pixels) / _BIN
-            inside = np.all((place >= 0) & (place < side), axis=1)
-            cell = place[inside].astype(int)
-            votes = np.bincount(cell[:, 0] * side + cell[:, 1], minlength=side * side).reshape(side, side)
-            four = votes[:-1, :-1] + votes[1:, :-1] + votes[:-1, 1:] + votes[1:, 1:]
-            most = np.unravel_index(int(four.argmax()), four.shape)
-            if four[most] > best.votes:
-                shift = np.array(most, dtype=np.float64) * _BIN + _BIN - settings.pixels
-                best = Offset(shift, float(scale), float(turn), np.zeros(3), int(four[most]), float(four.mean()))
-    return best
+class _Poll:
+    """For every shift the most votes it got, and with which scale, turn and rotation."""
+
+    def __init__(self, settings: SearchSettings) -> None:
+        self.settings = settings
+        self.side = int(np.ceil(2 * settings.pixels / _BIN)) + 1
+        self.votes = np.zeros((self.side - 1, self.side - 1), dtype=int)
+        self.chance = np.zeros(self.votes.shape)
+        self.how: list[tuple[float, float, Floats]] = [(0.0, 0.0, np.zeros(3))]
+        self.which = np.zeros(self.votes.shape, dtype=int)
+
+    def count(self, observed: Floats, predicted: Floats, rotation: Floats) -> None:
+        """Let pairs [m, 2] vote, with every scale and turn of the pattern."""
+        radius = float(np.linalg.norm(observed, axis=1).max(initial=1.0))
+        # An edge that moves by two bins makes a step of scale or turn worth trying; smaller ones first.
+        scales = _steps(self.settings.scale, 2 * _BIN / radius)
+        turns = _steps(self.settings.degrees, float(np.rad2deg(2 * _BIN / radius)))
+        for turn in turns[np.argsort(np.abs(turns), kind="stable")]:
+            rotated = predicted @ _turn_matrix(turn).T
+            for scale in scales[np.argsort(np.abs(scales), kind="stable")]:
+                four = self._fours(observed - (1 + scale) * rotated)
+                better = four > self.votes
+                self.votes[better], self.which[better], self.chance[better] = four[better], len(self.how), four.mean()
+                self.how.append((float(scale), float(turn), rotation))
+
+    def _fours(self, shift: Floats) -> NDArray[np.int64]:
+        """How many shifts [m, 2] fall in every square of 2×2 bins."""
+        place = (shift + self.settings.pixels) / _BIN
+        inside = np.all((place >= 0) & (place < self.side), axis=1)
+        cell = place[inside].astype(int)
+        votes = np.bincount(cell[:, 0] * self.side + cell[:, 1], minlength=self.side**2).reshape(self.side, self.side)
+        return np.asarray(votes[:-1, :-1] + votes[1:, :-1] + votes[:-1, 1:] + votes[1:, 1:])
+
+    def winners(self) -> tuple[Offset, ...]:
+        """The shifts with the most votes, none near a better one."""
+        left = self.votes.astype(float)
+        found: list[Offset] = []
+        while len(found) < _MOST_OFFSETS and left.max() > max(0.5 * self.votes.max(), 2.0):
+            row, column = np.unravel_index(int(left.argmax()), left.shape)
+            scale, turn, rotation = self.how[self.which[row, column]]
+            shift = np.array([row, column], dtype=np.float64) * _BIN + _BIN - self.settings.pixels
+            chance = float(self.chance[row, column])
+            found.append(Offset(shift, scale, turn, rotation, int(self.votes[row, column]), chance))
+            left[max(0, row - 2) : row + 3, max(0, column - 2) : column + 3] = 0
+        return tuple(found) or (NO_OFFSET,)
 
 
 def _pairs(
-    observed: Floats, observed_phi: Floats, predicted: Floats, phi: Floats, reach: tuple[float, float]
+    view: View, chosen: slice, candidates: Candidates, settings: SearchSettings
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(observed, predicted) of all pairs within ``reach`` (pixels, degrees of spindle)."""
+    """(observed, predicted) of all pairs that an offset within the limits may bring together."""
+    observed, predicted = view.position[chosen], view.predicted(candidates)
+    radius = float(np.linalg.norm(observed, axis=1).max(initial=1.0))
+    reach = settings.pixels + radius * (settings.scale + np.deg2rad(settings.degrees))
+    late = max(2 * settings.degrees, settings.miss)
+    phi = candidates.phi if view.scan else np.zeros(len(candidates))
     here, there = (
-        np.column_stack([x / reach[0], p / reach[1]]) for x, p in ((observed, observed_phi), (predicted, phi))
+        np.column_stack([observed / reach, view.phi[chosen] / late]),
+        np.column_stack([predicted / reach, phi / late]),
     )
     near = cKDTree(here).query_ball_tree(cKDTree(there), np.sqrt(2.0)) if len(here) and len(there) else []
     seen = np.repeat(np.arange(len(near)), [len(one) for one in near])

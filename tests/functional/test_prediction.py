@@ -326,32 +326,6 @@ def test_a_curved_detector_is_refused() -> None:
         predict(curved, torch.tensor([[1, 2, 3]]), torch.tensor([0]))
 
 
-def test_excited_reflections_are_those_that_light_the_detector() -> None:
-    scene = SCENES["plain"]()
-    found = excited_reflections(scene, dmin=2.5, margin=0.4)
-    everything = np.stack(np.meshgrid(*[np.arange(-36, 37)] * 3, indexing="ij"), -1).reshape(-1, 3)
-    panel = torch.zeros(len(everything), dtype=torch.long)
-    with torch.no_grad():
-        resolution = (torch.as_tensor(everything).double() @ scene.crystal.vectors()[1]).norm(dim=-1)
-        spots = predict(scene, torch.as_tensor(everything), panel)
-    on = (spots.fast >= 0) & (spots.fast < PIXELS) & (spots.slow >= 0) & (spots.slow < PIXELS) & spots.valid
-    bright = on & (spots.weight > 1e-3) & (resolution > 0.2) & (resolution < 0.4)
-    missing = {tuple(h) for h in everything[bright.numpy()]} - {tuple(h) for h in found.hkl}
-    assert int(bright.sum()) > 100
-    assert not missing
-
-
-def test_excited_positions_are_predictions() -> None:
-    scene = SCENES["goniometer"]()
-    found = excited_reflections(scene, Exposure(-20.0, 30.0), dmin=3.0, margin=0.0)
-    assert len(found) > 300
-    with torch.no_grad():
-        spots = predict(scene, *(torch.as_tensor(x) for x in (found.hkl, found.panel, found.phi)))
-    # 0.4 px, 0.03°: the crossing is interpolated between spindle angles 1° apart; worst where it is grazing
-    np.testing.assert_allclose(found.fast, spots.fast, atol=0.4)
-    np.testing.assert_allclose(found.phi, spots.phi, atol=0.03)
-
-
 def real_spots(path: Path) -> tuple[dict[str, np.ndarray], Tensor, Tensor]:
     table = np.genfromtxt(path, delimiter=",", names=True)
     hkl = torch.as_tensor(np.stack([table[name] for name in "hkl"], 1))
