@@ -57,9 +57,20 @@ def gradients(renderer: Renderer) -> dict[str, Tensor]:
     """d(image · fixed uneven weights)/d(scaled parameter), for every parameter."""
     image, moves = image_of(renderer)
     result = image(*moves)
-    weights = torch.linspace(0.5, 1.5, len(result), dtype=result.dtype)
+    weights = torch.linspace(0.2, 2.0, len(result), dtype=result.dtype)
     found = torch.autograd.grad(result @ weights, moves, allow_unused=True, materialize_grads=True)
     return dict(zip(parameters(renderer), found, strict=True))
+
+
+def steepest(renderer: Renderer) -> dict[str, float]:
+    """The largest |d(pixel)/d(element of the scaled parameter)| of every parameter, for an image of peak 1."""
+    image, moves = image_of(renderer)
+    result, largest = image(*moves), dict.fromkeys(parameters(renderer), 0.0)
+    for pixel in result:
+        found = torch.autograd.grad(pixel, moves, retain_graph=True, allow_unused=True, materialize_grads=True)
+        for name, gradient in zip(largest, found, strict=True):
+            largest[name] = max(largest[name], float(gradient.abs().max()))
+    return largest
 
 
 GEOMETRIC = frozenset(

@@ -105,7 +105,7 @@ def beam_config(features: Features) -> BeamConfig:
     config = BeamConfig(
         wavelength=1.0,
         direction=(1.0, 0.02, -0.03),
-        polarization_axis=(0.1, 0.2, 1.0),
+        polarization_axis=(0.1, 1.0, 0.3),
         kahn_factor=0.7 if features.polarized else None,
     )
     if features.beam == "spread":
