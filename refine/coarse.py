@@ -17,7 +17,7 @@ from nbtorch.functional.cell import dual
 from nbtorch.models import Experiment
 from nbtorch.render.predict import frame_number, mean_wave, predict, spindle_angle
 from refine.normal import BlockNormal, assemble
-from refine.objective import Linearization, restrained, restraint_loss
+from refine.objective import Linearization, Scores, restrained, restraint_loss
 from refine.observations import Observations
 from refine.parameters import ParameterSet
 
@@ -78,6 +78,10 @@ class PositionBlock:
         seen = positions.observed
         third = seen.frame if positions.scan is not None else torch.zeros_like(seen.fast)
         self.target = torch.stack([seen.fast, seen.slow, third], dim=-1)
+        # A rocking curve cut by the first or last frame has no centre to compare with, and its spot is a part of one.
+        partial = (~seen.whole) & (positions.scan is not None)
+        cut = torch.tensor([0.4, 0.4, 0.2], dtype=seen.fast.dtype, device=seen.fast.device)
+        self.sharpness = torch.where(partial[:, None], cut, 1.0)
 
     def predicted(self, changes: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Predictions [n, 3] and validity [n] with the model tensors ``changes``."""
@@ -134,12 +138,7 @@ class PositionObjective:
         block = self.blocks[number]
         residual, valid = block.residuals(parameters)
         scaled = residual / self.spread[number]
-        # a rocking curve cut by the first or last frame has no centre to compare with
-        partial = (~block.positions.observed.whole) & (block.positions.scan is not None)
-        scaled = torch.stack(
-            [scaled[:, 0], scaled[:, 1], torch.where(partial, 0.2 * scaled[:, 2], scaled[:, 2])], dim=-1
-        )
-        scaled = torch.where(valid[:, None], scaled, 0)
+        scaled = torch.where(valid[:, None], scaled * block.sharpness, 0)
         return scaled, 1 / (1 + (scaled**2).sum(1, keepdim=True) / (3 * _CAUCHY**2))
 
     def loss(self, parameters: ParameterSet, held: Linearization | None = None) -> float:
@@ -153,18 +152,16 @@ class PositionObjective:
     @torch.no_grad()
     def linearize(self, parameters: ParameterSet) -> Linearization:
         """Loss and normal equations at the current values."""
-        normals = []
+        normals, scores = [], []
         for number, block in enumerate(self.blocks):
             scaled, weight = self._weighted(number, parameters)
-            columns = block.jacobian(parameters) / self.spread[number][None, :, None]
-            partial = (~block.positions.observed.whole) & (block.positions.scan is not None)
-            third = torch.where(partial, 0.2, 1.0)[:, None]
-            columns = torch.stack([columns[:, 0], columns[:, 1], columns[:, 2] * third], dim=1)
+            columns = block.jacobian(parameters) * (block.sharpness / self.spread[number])[:, :, None]
             weighted = columns * weight[:, :, None]
-            matrix = torch.einsum("nki,nkj->ij", weighted, columns)
-            normals.append(BlockNormal(matrix, torch.einsum("nki,nk->i", weighted, scaled)))
+            score = Scores(torch.einsum("nki,nk->ni", weighted, scaled), weighted.transpose(1, 2) @ columns)
+            scores.append(score)
+            normals.append(BlockNormal(score.matrices.sum(0), score.gradient.sum(0)))
         arrow = restrained(assemble(normals, len(parameters.shared)), parameters, [b.index for b in self.blocks])
-        return Linearization(self.loss(parameters), arrow, (), ())
+        return Linearization(self.loss(parameters), arrow, (), tuple(scores))
 
     def rms(self, parameters: ParameterSet) -> tuple[float, float]:
         """rms (fast, slow) in pixels over the spots of all shots."""

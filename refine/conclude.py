@@ -15,6 +15,7 @@ from nbtorch.models import Detector, Experiment
 from nbtorch.units import DEGREES
 from refine.evidence import Evidence, moved_experiment
 from refine.module import FitModule
+from refine.nuisance import BoxFit
 from refine.outcome import (
     Correlation,
     FrameRow,
@@ -38,8 +39,7 @@ _DEGENERATE = 0.98
 def outcome(problem: Problem, module: FitModule) -> Outcome:
     """Everything there is to report."""
     objective, parameters = module.objective(), module.values
-    here = objective.linearize(parameters)
-    known = uncertainty(objective, parameters, here) if parameters.free else None
+    known = _uncertainty(problem, module) if parameters.free else None
     z2, _ = misfit(objective, parameters)
     explained = z2 <= _FISHER_UP_TO and module.stage.model_error == 0
     experiments = [moved_experiment(item.shot, parameters) for item in problem.evidence]
@@ -77,8 +77,19 @@ def outcome(problem: Problem, module: FitModule) -> Outcome:
     )
 
 
+def _uncertainty(problem: Problem, module: FitModule) -> Uncertainty:
+    """Of the pixels, or of the positions where the geometry is theirs."""
+    objective, parameters = module.objective(), module.values
+    if module.by_positions:
+        parameters.release(problem.moved_by_positions)
+        positions = problem.positions(fitted=True)
+        positions.estimate_spread(parameters)
+        return uncertainty(positions, parameters, positions.linearize(parameters))  # type: ignore[arg-type]
+    return uncertainty(objective, parameters, objective.linearize(parameters))
+
+
 def parameter_rows(parameters: ParameterSet, known: Uncertainty | None, explained: bool) -> tuple[ParameterRow, ...]:
-    """One row a parameter, and one for each that follows it by symmetry; Fisher's sigmas where the data are ``explained``."""
+    """One row a parameter and one for each that follows it; sigmas are Fisher's where all is ``explained``."""
     place = {name: i for i, name in enumerate(known.names)} if known else {}
     bounds, values = parameters.at_bound(), parameters.values.detach().tolist()
     rows = []
@@ -130,7 +141,9 @@ def spot_rows(problem: Problem, parameters: ParameterSet) -> tuple[SpotRow, ...]
                 SpotRow(
                     float(frame[i]),
                     int(seen.panel[i]),
-                    *(int(index) for index in seen.hkl[i]),
+                    int(seen.hkl[i, 0]),
+                    int(seen.hkl[i, 1]),
+                    int(seen.hkl[i, 2]),
                     float(seen.fast[i]),
                     float(seen.slow[i]),
                     None if item.shot.still else float(seen.frame[i]),
@@ -182,7 +195,7 @@ def rms(spots: tuple[SpotRow, ...], *, heldout: bool) -> Pair | None:
 def frame_rows(problem: Problem, spots: tuple[SpotRow, ...], parameters: ParameterSet) -> tuple[FrameRow, ...]:
     """One row a frame, those that failed too."""
     names = [parameter.name for parameter in parameters.parameters_]
-    rows = []
+    rows: list[FrameRow] = []
     for item in problem.evidence:
         stack = problem.stacks[item.shot.index]
         scale = float(parameters.values.detach()[names.index(f"crystal[{item.shot.index}].scale")])
@@ -198,7 +211,7 @@ def frame_rows(problem: Problem, spots: tuple[SpotRow, ...], parameters: Paramet
 
 def pictures(problem: Problem, module: FitModule) -> tuple[SpotImage, ...]:
     """Observed, model and z of the spots that fit best and worst, among those bright enough to look at."""
-    ranked = []
+    ranked: list[tuple[float, int, int, BoxFit]] = []
     objective, parameters = module.objective(), module.values
     for index, block in enumerate(objective.blocks):
         fit = objective.fit_boxes(index, block.model(parameters))
@@ -211,8 +224,8 @@ def pictures(problem: Problem, module: FitModule) -> tuple[SpotImage, ...]:
     best = ranked[: len(ranked) - len(worst)][:_PICTURES]
     images = []
     for kind, chosen in (("best", best), ("worst", worst)):
-        for chi, index, box, fit in chosen:
-            images.append(_picture(module, index, box, fit.total, chi, kind))
+        for value, index, box, fit in chosen:
+            images.append(_picture(module, index, box, fit.total, value, kind))
     return tuple(images)
 
 
@@ -247,9 +260,9 @@ def goodness(problem: Problem, module: FitModule, z2: float) -> Goodness:
         values.append(z[block.boxes.valid & (fit.signal**2 * fit.weight > 0.1)])
         total += float((z[block.boxes.valid] ** 2).sum())
         count += block.boxes.n_pixels
-    z = torch.cat(values).numpy()
-    histogram, edges = np.histogram(np.clip(z, -6, 6), bins=48, range=(-6, 6))
-    spread = float(np.std(z)) if len(z) else None
+    z_all = torch.cat(values).numpy()
+    histogram, edges = np.histogram(np.clip(z_all, -6, 6), bins=48, range=(-6, 6))
+    spread = float(np.std(z_all)) if len(z_all) else None
     return Goodness(
         reduced_chi_square=total / max(count, 1),
         sigma_z=spread,
@@ -305,7 +318,7 @@ def refined_crystals(problem: Problem, experiments: list[Experiment]) -> dict[in
         crystals[entry.crystal_index] = replace(
             entry.crystal,
             cell=tuple(crystal.cell.tolist()),
-            orientation=tuple(tuple(row) for row in turn),
+            orientation=(tuple(turn[0]), tuple(turn[1]), tuple(turn[2])),
             n_cells=tuple(crystal.n_cells.tolist()),
         )
     return crystals

@@ -12,7 +12,7 @@ from nbtorch.errors import ConfigError
 
 @dataclass(frozen=True)
 class Noise:
-    """Noise of the pixels of B boxes: gain [B, 1] ADU a photon, readout [B, 1] ADU, model_error a fraction of the signal."""
+    """Noise of B boxes: gain [B, 1] ADU a photon, readout [B, 1] ADU, model_error a fraction of the signal."""
 
     gain: Tensor
     readout: Tensor

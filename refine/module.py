@@ -15,7 +15,9 @@ from refine.outcome import Iteration
 from refine.parameters import ParameterSet
 from refine.problem import Problem
 from refine.solvers import SOLVERS, Step
-from refine.stages import Stage, build, first_stage, next_stage
+from refine.stages import Stage, build, first_stage, misfit, next_stage
+
+_LOOK_AFTER, _PLAINLY = 4, 3.0  # iterations, and mean z² under the spots, after which their shapes are taken as wrong
 
 
 class FitModule(pl.LightningModule):
@@ -36,6 +38,7 @@ class FitModule(pl.LightningModule):
         self.stages: list[tuple[Stage, Tensor]] = []
         self.solver = SOLVERS[problem.settings.solver.kind](problem.settings.solver)
         self.positions = problem.positions()
+        self.by_positions = False  # whether the geometry is that of the positions stage
         self.cpu_s, self.wall_s = problem.cpu_s, problem.wall_s
         self._objective: Objective | None = None
         self._restored: dict[str, Any] | None = None
@@ -85,8 +88,8 @@ class FitModule(pl.LightningModule):
         self._record(step)
         settings = self.problem.settings.solver
         small = step.loss_before - step.loss_after <= settings.tolerance * abs(step.loss_before)
-        if not step.accepted or (step.move < settings.step_tolerance and small):
-            self._advance(step)
+        if not step.accepted or step.move < settings.step_tolerance or small or self._shapes_are_wrong():
+            self._advance()
         self.wall_s += time.perf_counter() - started[0]
         self.cpu_s += time.process_time() - started[1]
 
@@ -98,14 +101,46 @@ class FitModule(pl.LightningModule):
         self.log("rms_px", (fast**2 + slow**2) ** 0.5, prog_bar=True)
         self.log("damping", step.damping)
 
-    def _advance(self, step: Step) -> None:
-        """Go on to the next stage, back from one that failed, or end."""
+    def _shapes_are_wrong(self) -> bool:
+        """Whether counts alone need not be fitted to the end, because the spots plainly are not what is rendered."""
+        here = sum(row.stage == self.stage.name for row in self.history)
+        if self.stage.name != "spots" or here != _LOOK_AFTER or self.problem.settings.loss.kind != "auto":
+            return False
+        return misfit(self.objective(), self.values)[0] > _PLAINLY
+
+    def _advance(self) -> None:
+        """Go on to the next stage, or end."""
         following = next_stage(self.problem, self.stage, self.objective(), self.values)
         if following is not None:
             self.begin(following)
             return
         self.converged = True
         self.message = f"converged in stage {self.stage.name} after {len(self.history)} iterations"
+        if self.stage.model_error > 0 and self.problem.moved_by_positions:
+            self._keep_the_better_geometry()
+
+    def _keep_the_better_geometry(self) -> None:
+        """Where spot shapes limit the fit, the positions stage's geometry stays if it predicts the spots better."""
+        problem, values = self.problem, self.values.values
+        pixels, now = sum(px**2 for px in self._rms_fitted()) ** 0.5, values.detach().clone()
+        moved = list(problem.moved_by_positions)
+        with torch.no_grad():
+            values[moved] = problem.by_positions[moved]
+        positions = sum(px**2 for px in self._rms_fitted()) ** 0.5
+        if positions > pixels:
+            with torch.no_grad():
+                values.copy_(now)
+            return
+        self.by_positions = True
+        self.message += "; geometry from the spots' positions"
+        problem.choices.append(
+            f"the geometry is that of the spots' positions, which predicts them to {positions:.2f} px; the pixels, "
+            f"whose shapes the model does not explain, to {pixels:.2f} px"
+        )
+
+    def _rms_fitted(self) -> tuple[float, float]:
+        """rms (fast, slow) over the spots that the fit may see."""
+        return self.problem.positions(fitted=True).rms(self.values)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Plain numbers and tensors only: loadable with weights_only=True."""
@@ -115,6 +150,7 @@ class FitModule(pl.LightningModule):
             "solver": self.solver.state(),
             "converged": self.converged,
             "message": self.message,
+            "by_positions": self.by_positions,
             "choices": list(self.problem.choices),
             "times": (self.cpu_s, self.wall_s),
         }
@@ -126,6 +162,7 @@ class FitModule(pl.LightningModule):
         self.history = [Iteration(**row) for row in state["history"]]
         self.solver.restore(state["solver"])
         self.converged, self.message = state["converged"], state["message"]
+        self.by_positions = state["by_positions"]
         self.problem.choices[:] = state["choices"]
         self.cpu_s, self.wall_s = state["times"]
         self._objective = None

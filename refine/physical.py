@@ -13,7 +13,7 @@ from refine.parameters import Entry, Parameter
 from refine.settings import FitSettings, ParameterSettings
 
 # How far a header is typically wrong; see Parameter.span.
-SPAN_SHIFT, SPAN_TILT, SPAN_ROTATION, SPAN_CELL, SPAN_ANGLE = 2.0, 1.0, 1.0, 0.01, 1.0
+SPAN_SHIFT, SPAN_TILT, SPAN_ROTATION, SPAN_CELL, SPAN_ANGLE = 1.5, 0.5, 0.5, 0.01, 1.0
 AXES = ("fast", "slow", "normal")
 CELL_NAMES, CELL_UNITS = ("a", "b", "c", "alpha", "beta", "gamma"), ("Å",) * 3 + ("deg",) * 3
 
@@ -113,7 +113,7 @@ def mosaic_parameters(index: int, crystal: Crystal, free: bool) -> list[Paramete
     """The mosaic spread, where the crystal has more than one domain."""
     if crystal.config.mosaic.domains < 2:
         return []
-    start = float(crystal.mosaic_spread)
+    start = float(crystal.mosaic_spread.detach())
     entry = (Entry("crystal.mosaic_spread", 0),)
     name = f"crystal[{index}].mosaic_spread"
     return [Parameter(name, "deg", start, max(0.5 * start, 0.01), entry, index, lower=0.0, upper=10.0, free=free)]

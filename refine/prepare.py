@@ -27,13 +27,14 @@ from refine.physical import (
     size_parameters,
 )
 from refine.problem import Problem, model_tensors, position_block
-from refine.scene import Scene, build_scene
+from refine.scene import Scene, Shot, build_scene
 from refine.settings import FitSettings
 from refine.solver import LevenbergMarquardt
 from refine.widths import Widths, measure_widths
 
 Say = Callable[[str], None]
 _STRAY = 6.0
+_STRAY_FRAMES = 3.0  # as much as a rocking curve cut by the scan's end can pretend to
 _FEW_SPOTS = 60  # below it the three sizes of a crystal are one
 
 
@@ -50,7 +51,7 @@ def prepare(settings: FitSettings, say: Say) -> Problem:
     settings, choices = _with_estimates(settings, widths, evidence)
     scene, evidence = _rebuilt(document, scene, evidence, settings)
     parameters = parameter_set(scene, settings)
-    _carry_over(coarse, parameters)
+    moved = _carry_over(coarse, parameters)
     start = _start_positions(evidence, parameters, settings)
     counting = counts_photons(scene.detector.config, stacks[0])
     noise = tuple(detector_noise(scene.detector.config, stack, settings.data, counting) for stack in stacks)
@@ -68,6 +69,8 @@ def prepare(settings: FitSettings, say: Say) -> Problem:
         history=tuple(history),
         start_px=tuple(start),
         rms_start=_rms_at_start(evidence, start),
+        by_positions=parameters.values.detach().clone(),
+        moved_by_positions=moved,
         failed=tuple(failed),
         choices=choices,
     )
@@ -76,7 +79,9 @@ def prepare(settings: FitSettings, say: Say) -> Problem:
 
 def _load_all(scene: Scene, settings: FitSettings, say: Say) -> tuple[list[FrameStack], list[FrameRow], Scene]:
     """The pixels of every shot; a shot that cannot be read is left out, and told, while others remain."""
-    stacks, shots, failed = [], [], []
+    stacks: list[FrameStack] = []
+    shots: list[Shot] = []
+    failed: list[FrameRow] = []
     error: NbtorchError | None = None
     for shot in scene.shots:
         try:
@@ -197,7 +202,8 @@ def _without_strays(item: Evidence, parameters: ParameterSet, settings: FitSetti
     objective.estimate_spread(parameters)
     residual, valid = position_block(item.shot, item.observed, settings.detector.parallax).residuals(parameters)
     reach = torch.clamp(_STRAY * objective.spread[0][:2], min=1.0)
-    far = (residual[:, :2].abs() > reach).any(1) | ~valid
+    late = (residual[:, 2].abs() > _STRAY_FRAMES) & (not item.shot.still)
+    far = (residual[:, :2].abs() > reach).any(1) | late | ~valid
     stray = far & ~item.observed.heldout
     if bool(stray.all()):
         return item
@@ -223,7 +229,9 @@ def _with_estimates(settings: FitSettings, widths: Widths, evidence: list[Eviden
     scan = any(not item.shot.still for item in evidence)
     if crystal.mosaic_spread is None and scan:
         choices.append(f"crystal.mosaic_spread = {widths.mosaic_spread:.3f}°: from the spots' width over the frames")
-        crystal = replace(crystal, mosaic_spread=widths.mosaic_spread)
+        # a free spread must not start at zero, where the loss is flat in it
+        spread = max(widths.mosaic_spread, 0.03) if flags.mosaic_spread else widths.mosaic_spread
+        crystal = replace(crystal, mosaic_spread=spread)
     elif crystal.mosaic_spread is None and flags.mosaic_spread:
         crystal = replace(crystal, mosaic_spread=0.05)
         choices.append("crystal.mosaic_spread = 0.05° to start with: a still does not tell it from a width")
@@ -245,10 +253,13 @@ def _rebuilt(
     return replace(fresh, shots=tuple(shots)), moved
 
 
-def _carry_over(coarse: ParameterSet, parameters: ParameterSet) -> None:
-    """Begin with the values of the positions stage."""
+def _carry_over(coarse: ParameterSet, parameters: ParameterSet) -> tuple[int, ...]:
+    """Begin with the values of the positions stage; which ones it moved."""
     names = {parameter.name: index for index, parameter in enumerate(coarse.parameters_)}
+    moved = []
     with torch.no_grad():
         for index, parameter in enumerate(parameters.parameters_):
             if parameter.name in names and coarse.parameters_[names[parameter.name]].free:
                 parameters.values[index] = coarse.values[names[parameter.name]]
+                moved.append(index)
+    return tuple(moved)

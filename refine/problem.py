@@ -38,6 +38,8 @@ class Problem:
     history: tuple[Iteration, ...]
     start_px: tuple[Tensor, ...]  # [n, 2]
     rms_start: tuple[float, float]
+    by_positions: Tensor  # [T] the values that the positions stage ended with
+    moved_by_positions: tuple[int, ...]  # which of them it moved
     failed: tuple[FrameRow, ...]
     choices: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -49,10 +51,11 @@ class Problem:
         """The detector as configured for the fit."""
         return self.scene.detector.config
 
-    def positions(self, parallax: str | None = None) -> PositionObjective:
-        """Predictions of all observed spots, held out ones too."""
-        kind = parallax or self.settings.detector.parallax
-        return PositionObjective([position_block(e.shot, e.observed, kind) for e in self.evidence])
+    def positions(self, *, fitted: bool = False) -> PositionObjective:
+        """Predictions of all observed spots, or of those alone that the fit may see."""
+        kind = self.settings.detector.parallax
+        chosen = [(e.shot, e.observed.fitted() if fitted else e.observed) for e in self.evidence]
+        return PositionObjective([position_block(shot, observed, kind) for shot, observed in chosen])
 
 
 def position_block(shot: Shot, observed: Observations, parallax: str) -> PositionBlock:

@@ -96,7 +96,7 @@ def crystal_for_fit(entry: ExperimentEntry, settings: FitSettings) -> CrystalCon
     domains = settings.crystal.mosaic_domains or (1 if spread == 0 else 26)
     return replace(
         entry.crystal,
-        shape=settings.render.shape,
+        shape=settings.render.shape,  # type: ignore[arg-type]  # CrystalConfig checks it
         n_cells=settings.crystal.n_cells or DEFAULT_N_CELLS,
         mosaic=MosaicConfig(spread, domains),
     )

@@ -77,7 +77,7 @@ class RenderingSettings:
 
 @dataclass(frozen=True)
 class ParameterSettings:
-    """Which parameters are free. Each word is a switch; ``fix`` and ``free`` name single parameters (shell patterns)."""
+    """Which parameters are free. Each word is a switch; ``fix`` and ``free`` name single ones (shell patterns)."""
 
     orientation: bool = True
     cell: bool = True
@@ -112,12 +112,12 @@ class LossSettings:
 
 @dataclass(frozen=True)
 class SolverSettings:
-    """``kind``: lm (Levenberg–Marquardt), lbfgs or adam. The fit has converged when a step lowers the loss by less than
-    ``tolerance`` of it and moves no parameter by more than ``step_tolerance`` of its sigma."""
+    """``kind``: lm (Levenberg–Marquardt), lbfgs or adam. A stage has converged when a step lowers the loss by less than
+    ``tolerance`` of it, or moves the parameters by less than ``step_tolerance`` of their joint sigma."""
 
     kind: Literal["lm", "lbfgs", "adam"] = "lm"
     max_iterations: int = 40
-    tolerance: float = 1e-7
+    tolerance: float = 3e-6
     step_tolerance: float = 0.02
     learning_rate: float = 0.05  # adam, in units of each parameter's step
     coarse: bool = True  # positions first, then pixels

@@ -19,7 +19,7 @@ MAX_PIXELS = 10**8  # of one block's boxes: 6 GB of numbers, more than any real 
 
 @dataclass(frozen=True)
 class BoxPlan:
-    """Where shoeboxes lie. One row a reflection: hkl [B, 3], panel [B], and half-open ranges [B, 2] in pixels, frames."""
+    """Where shoeboxes lie, a row a reflection: hkl [B, 3], panel [B], half-open ranges [B, 2] in pixels and frames."""
 
     hkl: np.ndarray
     panel: np.ndarray
@@ -78,7 +78,8 @@ def plan_boxes(
     """
     shapes = np.array(panel_shapes(detector))[panel]
     middle = np.floor(centre).astype(int)
-    low, high = middle - [half[0], half[0], half[1]], middle + [half[0] + 1, half[0] + 1, half[1] + 1]
+    reach = np.array([half[0], half[0], half[1]])
+    low, high = middle - reach, middle + reach + 1
     limit = np.stack([shapes[:, 1], shapes[:, 0], np.full(len(panel), n_frames)], axis=1)
     low, high = np.clip(low, 0, limit), np.clip(high, 0, limit)
     keep = np.nonzero((high > low).all(1))[0]

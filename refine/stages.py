@@ -254,7 +254,7 @@ def next_stage(problem: Problem, stage: Stage, objective: Objective, parameters:
             f"every spot keeps a scale of its own: one for all leaves a mean squared residual of {z2:.2g} of the noise"
         )
         return Stage("robust", model_error=problem.settings.loss.model_error or error)
-    if z2 < _MISFIT and not stage.sampled and problem.settings.render.oversample is None:
+    if stage.model_error == 0 and z2 < _MISFIT and not stage.sampled and problem.settings.render.oversample is None:
         chosen = best_oversample(problem, stage, parameters)
         if chosen != (stage.oversample or auto_oversample(problem)):
             problem.choices.append(f"render.oversample = {chosen}: it explains the pixels best, of 1 … 4")
