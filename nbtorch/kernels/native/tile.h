@@ -94,20 +94,21 @@ static void load_tile(const struct plan *plan, struct tile *t, int64_t start, in
         for (int i = 0; i < LANES; i++)
             t->grad[i] = i < t->lanes ? (REAL)(a->grad[start + i] * relative * t->kept[i]) : R(0);
     }
-    memset(t->sum, 0, sizeof t->sum);
-    memset(t->sum_q, 0, sizeof t->sum_q);
-    memset(t->total, 0, sizeof t->total);
-    memset(t->total_q, 0, sizeof t->total_q);
+    FOR_LANES(i, 0, LANES) {
+        t->sum[i] = t->sum_q[0][i] = t->sum_q[1][i] = t->sum_q[2][i] = R(0);
+        t->total[i] = t->total_q[0][i] = t->total_q[1][i] = t->total_q[2][i] = 0.0;
+    }
 }
 
 /* Add the REAL sums to the double ones: a long sum in float would lose its digits. */
 static void flush_tile(struct tile *t) {
-    FOR_LANES(i, 0, LANES) t->total[i] += t->sum[i];
-    memset(t->sum, 0, sizeof t->sum);
-    for (int j = 0; j < 3; j++) {
-        FOR_LANES(i, 0, LANES) t->total_q[j][i] += t->sum_q[j][i];
+    FOR_LANES(i, 0, LANES) {
+        t->total[i] += t->sum[i];
+        t->total_q[0][i] += t->sum_q[0][i];
+        t->total_q[1][i] += t->sum_q[1][i];
+        t->total_q[2][i] += t->sum_q[2][i];
+        t->sum[i] = t->sum_q[0][i] = t->sum_q[1][i] = t->sum_q[2][i] = R(0);
     }
-    memset(t->sum_q, 0, sizeof t->sum_q);
 }
 
 /* δ of orientation `b` (rows a, b, c). The only place where an index is differenced: always in double. */
