@@ -14,7 +14,7 @@ from nbtorch.functional.detector import sample_position
 from nbtorch.functional.rotation import rotate_about_axis, rotation_matrix
 from nbtorch.models import Experiment
 from nbtorch.models.detector import group_frame, root_group
-from nbtorch.render.excited import excited_reflections
+from nbtorch.render.excited import LOW_ORDER, excited_reflections
 from nbtorch.render.predict import mean_wave, spindle_of
 from nbtorch.units import DEGREES
 from refine.spots import Spots
@@ -80,9 +80,13 @@ class View:
         return self.plane.at(self.wave + candidates.reciprocal)
 
     def miss(self, candidates: Candidates) -> Floats:
-        """Degrees [m] by which the lattice would have to turn to reach the sphere; positive outside it."""
+        """Degrees [m] by which the lattice would have to turn to reach the sphere; positive outside it.
+
+        Low orders are taken as at 0.2 Å⁻¹, as :func:`nbtorch.render.excited.excited_reflections` does.
+        """
         outside = np.linalg.norm(self.wave + candidates.reciprocal, axis=1) - np.linalg.norm(self.wave)
-        return np.asarray(np.rad2deg(outside / np.linalg.norm(candidates.reciprocal, axis=1)))
+        length = np.maximum(np.linalg.norm(candidates.reciprocal, axis=1), LOW_ORDER)
+        return np.asarray(np.rad2deg(outside / length))
 
     def when_seen(self, candidates: Candidates, spot: Ints) -> Candidates:
         """``candidates`` [m] as they stand when spots ``spot`` [m] were seen."""

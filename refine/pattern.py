@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from nbtorch.render.excited import LOW_ORDER
 from refine.lattice_view import Candidates, Floats, Ints, View
 from refine.offset_search import Offset, SearchSettings, across_beam
 
@@ -141,7 +142,8 @@ def _rotation_to_sphere(view: View, seen: Candidates, miss: Floats, scale: float
     axes = across_beam(view)
     scattered = view.wave + seen.reciprocal
     scattered /= np.linalg.norm(scattered, axis=1, keepdims=True)
-    lever = np.cross(seen.reciprocal, scattered) / np.linalg.norm(seen.reciprocal, axis=1, keepdims=True)
+    length = np.maximum(np.linalg.norm(seen.reciprocal, axis=1, keepdims=True), LOW_ORDER)
+    lever = np.cross(seen.reciprocal, scattered) / length
     return np.asarray(-_robust(lever @ axes.T, miss[:, None], scale)[:, 0] @ axes)
 
 

@@ -22,6 +22,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 MAX_REFLECTIONS = 5 * 10**8  # indices looked at: a cell or wavelength in the wrong unit asks for far more
+LOW_ORDER = 0.2  # Å⁻¹: below it the size of a crystal, not its mosaic spread, makes a reflection wide
 _NODE_SPACING = 1.0  # degrees between spindle angles at which a scan is probed for crossings
 
 
@@ -29,7 +30,8 @@ _NODE_SPACING = 1.0  # degrees between spindle angles at which a scan is probed 
 class Excited:
     """m spots. hkl: [m, 3], panel: [m], fast and slow: [m] pixels, phi: [m] degrees where each is excited.
 
-    miss: [m] degrees by which the lattice would have to turn to reach the sphere; 0 for one that crosses it.
+    miss: [m] degrees by which the lattice would have to turn to reach the sphere; 0 for one that crosses it. Below
+    0.2 Å⁻¹ it is the turn that would do at 0.2 Å⁻¹, since there the size of a crystal makes reflections wide.
     A reflection that crosses twice is listed twice.
     """
 
@@ -52,7 +54,7 @@ class _Sphere:
     stars: Floats
     turns: Floats
     phi: Floats
-    slope: float  # reach = slope·|r| + band·|r|²
+    slope: float  # reach = slope·max(|r|, LOW_ORDER) + band·|r|²
     band: float
 
 
@@ -67,7 +69,7 @@ def excited_reflections(
     """Reflections that ``exposure`` (default: the experiment's; for a scan, its whole range) brings to a panel.
 
     dmin: resolution limit (Å), by default that of the detector's farthest corner. margin: degrees a reflection may be
-    from the sphere; the bandwidth of the beam comes on top, the size of the crystal does not. border: pixels beyond the edge that still count.
+    from the sphere; the bandwidth of the beam comes on top. border: pixels beyond the edge that still count.
     Raises DataError when more than 5e8 indices lie within the resolution, ConfigError for a curved detector.
     """
     if experiment.detector.config.curved:
@@ -147,8 +149,9 @@ def _events(sphere: _Sphere, hkl: Ints, limit: float) -> tuple[Ints, Floats, Flo
     crossing = hkl[which], sphere.phi[node] + step * before / (before - after), np.zeros(len(which))
     nearest = np.abs(error).argmin(1)
     least = np.abs(error)[np.arange(len(error)), nearest]
-    close = ~crosses.any(1) & (least <= sphere.slope * length + sphere.band * length**2)
-    missed = hkl[close], sphere.phi[nearest[close]], np.rad2deg(least[close] / length[close])
+    wide = np.maximum(length, LOW_ORDER)
+    close = ~crosses.any(1) & (least <= sphere.slope * wide + sphere.band * length**2)
+    missed = hkl[close], sphere.phi[nearest[close]], np.rad2deg(least[close] / wide[close])
     return tuple(np.concatenate(pair) for pair in zip(crossing, missed, strict=True))  # type: ignore[return-value]
 
 
