@@ -78,7 +78,7 @@ def lattice_sum(
         return blocks.lattice_sum(diffracted, incident, wavelength, basis, n_cells, metric, table, weight, settings)
     statics = LatticeStatics.of(settings, table, diffracted.dtype)
     if torch.compiler.is_compiling():  # the compiler knows operators, not functions with a forward rule
-        value: Tensor = lattice_op.lattice_value(*tensors, statics.choices, statics.limits)
+        value: Tensor = lattice_op.lattice_value(lattice_op.flat_tensors(tensors), *statics.flat)
         return value
     summed: Tensor = LatticeSum.apply(statics, *tensors)
     return summed

@@ -94,9 +94,8 @@ def lattice_jvp(
     present = [p for p in primals if p is not None]
     if uses_native(settings.backend, present):
         statics = LatticeStatics.of(settings, table, diffracted.dtype)
-        value, tangent = lattice_op.lattice_tangents(
-            *primals, statics.choices, statics.limits, tangents, _count(tangents)
-        )
+        inputs = lattice_op.flat_tensors(primals)
+        value, tangent = lattice_op.lattice_tangents(inputs, tangents, _count(tangents), *statics.flat)
         return value, tangent
 
     def summed(*moved: Tensor) -> tuple[Tensor]:

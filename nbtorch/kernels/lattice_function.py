@@ -20,6 +20,7 @@ from nbtorch.kernels import reference
 from nbtorch.kernels.batching import apply_one_by_one, batch_size, leading
 from nbtorch.kernels.direct import direct
 from nbtorch.kernels.native import lattice_op
+from nbtorch.kernels.native.lattice_op import flat_tensors
 
 N_TENSORS = len(lattice_op.ARGUMENTS)
 
@@ -32,6 +33,11 @@ class LatticeStatics:
     first: tuple[int, int, int]
     choices: list[int]
     limits: list[float]
+
+    @property
+    def flat(self) -> tuple[list[int], list[float]]:
+        """The operators' arguments."""
+        return self.choices, self.limits
 
     @classmethod
     def of(cls, settings: LatticeSettings, table: StructureFactorTable | None, dtype: torch.dtype) -> LatticeStatics:
@@ -54,7 +60,7 @@ class LatticeSum(torch.autograd.Function):
 
     @staticmethod
     def forward(statics: LatticeStatics, *tensors: Tensor | None) -> Tensor:
-        value: Tensor = direct(lattice_op.lattice_value)(*tensors, statics.choices, statics.limits)
+        value: Tensor = direct(lattice_op.lattice_value)(flat_tensors(tensors), *statics.flat)
         return value
 
     @staticmethod
@@ -93,8 +99,7 @@ class LatticeGradient(torch.autograd.Function):
     def forward(
         statics: LatticeStatics, wants_table: bool, grad: Tensor, *tensors: Tensor | None
     ) -> tuple[Tensor, ...]:
-        gradients = direct(lattice_op.lattice_gradient)(grad, *tensors, statics.choices, statics.limits, wants_table)
-        return tuple(gradients)
+        return tuple(direct(lattice_op.lattice_gradient)(grad, flat_tensors(tensors), *statics.flat, wants_table))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -132,7 +137,7 @@ class LatticeTangent(torch.autograd.Function):
     def forward(statics: LatticeStatics, *arguments: Tensor | None) -> Tensor:
         tensors, tangents = arguments[:N_TENSORS], arguments[N_TENSORS:]
         single = [None if t is None else t[None] for t in tangents]
-        tangent: Tensor = direct(lattice_op.lattice_tangents)(*tensors, statics.choices, statics.limits, single, 1)[1]
+        tangent: Tensor = direct(lattice_op.lattice_tangents)(flat_tensors(tensors), single, 1, *statics.flat)[1]
         return tangent[0]
 
     @staticmethod
@@ -149,4 +154,4 @@ class LatticeTangent(torch.autograd.Function):
             None if tangent is None else leading(tangent, dim, size)
             for tangent, dim in zip(arguments[N_TENSORS + 1 :], in_dims[N_TENSORS + 1 :], strict=True)
         ]
-        return direct(lattice_op.lattice_tangents)(*tensors, statics.choices, statics.limits, tangents, size)[1], 0
+        return direct(lattice_op.lattice_tangents)(flat_tensors(tensors), tangents, size, *statics.flat)[1], 0

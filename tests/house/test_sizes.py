@@ -19,6 +19,9 @@ LONG_FILES: dict[str, str] = {}
 LONG_FUNCTIONS: dict[str, str] = {}
 MANY_ARGUMENTS: dict[str, str] = {
     "nbtorch/kernels/reference.py::lattice_sum": "an operator's signature: each tensor has its own gradient",
+    "nbtorch/kernels/blocks.py::lattice_sum": "the same signature",
+    "nbtorch/kernels/dispatch.py::lattice_sum": "the same signature",
+    "nbtorch/kernels/jacobian.py::lattice_jvp": "the same signature, and the tangents",
 }
 LARGE_FILES: dict[str, str] = {
     "tests/golden/images.npz": "the original program's images, compressed; nothing replaces them",

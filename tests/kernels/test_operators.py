@@ -11,26 +11,45 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from nbtorch.errors import ConfigError
-from nbtorch.kernels import blocks, dispatch, lattice_sum, pixel_rays, reference
+from nbtorch.kernels import RayTangents, blocks, dispatch, lattice_sum, pixel_rays, reference
 from nbtorch.kernels.native import lattice_op, library, rays_op
-from tests.kernels.scenarios import LatticeScene, lattice_scene, normal, ray_scene, worst
-
-
-def flat(scene: LatticeScene) -> tuple[tuple[torch.Tensor | None, ...], list[int], list[float]]:
-    table = scene.arguments()[6]
-    choices, limits = lattice_op.flat_settings(scene.settings, table, torch.float64)
-    return scene.tensors, choices, limits
+from tests.kernels.scenarios import lattice_scene, normal, ray_scene, worst
 
 
 @pytest.mark.parametrize("table", [None, "nearest"])
 def test_lattice_operators_pass_opcheck(table: str | None) -> None:
     scene = lattice_scene("square", table, sizes=(5, 2, 3))
-    tensors, choices, limits = flat(scene)
-    leaves = tuple(None if tensor is None else tensor.clone().requires_grad_() for tensor in tensors)
-    torch.library.opcheck(lattice_op.lattice_value, (*leaves, choices, limits))
-    torch.library.opcheck(lattice_op.lattice_gradient, (normal(1, 5, 2), *tensors, choices, limits, table is not None))
-    tangents = [None if tensor is None else normal(2, 3, *tensor.shape) for tensor in tensors]
-    torch.library.opcheck(lattice_op.lattice_tangents, (*tensors, choices, limits, tangents, 3))
+    statics = lattice_op.flat_settings(scene.settings, scene.arguments()[6], torch.float64)
+    inputs = lattice_op.flat_tensors(scene.tensors)
+    leaves = [tensor.clone().requires_grad_() for tensor in inputs]
+    torch.library.opcheck(lattice_op.lattice_value, (leaves, *statics))
+    torch.library.opcheck(lattice_op.lattice_gradient, (normal(1, 5, 2), inputs, *statics, table is not None))
+    tangents = [None if tensor is None else normal(2, 3, *tensor.shape) for tensor in scene.tensors]
+    torch.library.opcheck(lattice_op.lattice_tangents, (inputs, tangents, 3, *statics))
+
+
+@pytest.mark.parametrize("name", ["wavelength", "basis", "n_cells", "metric", "weight"])
+def test_lattice_shapes_that_do_not_fit_never_reach_c(name: str) -> None:
+    scene = lattice_scene(sizes=(5, 2, 3))
+    wrong = [t[..., :-1] if label == name else t for t, label in zip(scene.present, scene.names, strict=True)]
+    with pytest.raises(ValueError, match=f"{name} has the shape"):
+        scene.function(lattice_sum, backend="native")(*wrong)
+
+
+@pytest.mark.parametrize("field", ["frame", "pixel_size", "absorption", "fast", "slow", "depth", "layer"])
+def test_ray_shapes_that_do_not_fit_never_reach_c(field: str) -> None:
+    scene = ray_scene(5)
+    names = RayTangents._fields
+    wrong = [t[..., :-1] if label == field else t for t, label in zip(scene.tensors, names, strict=True)]
+    with pytest.raises(ValueError, match=f"{field} has the shape"):
+        scene.function(pixel_rays, backend="native")(*wrong)
+
+
+@pytest.mark.parametrize("sizes", [(0, 1, 3), (5, 1, 0)])
+def test_a_sum_over_nothing_is_the_twins(sizes: tuple[int, int, int]) -> None:
+    scene = lattice_scene(sizes=sizes)
+    found = scene.function(lattice_sum, backend="native")(*scene.present)
+    assert torch.equal(found, scene.function(reference.lattice_sum)(*scene.present))
 
 
 def test_ray_operators_pass_opcheck() -> None:

@@ -1,8 +1,9 @@
 """``torch.ops.nbtorch.lattice_*``: the C lattice sum, its gradient and its tangents, known to PyTorch as operators.
 
-Operators take flat arguments: ``choices`` = (shape, interpolation, single precision, first h, k, l of the table),
-``limits`` = (default F, dmin, culling). Every operator takes float32 or float64 tensors, computes from float64 inputs
-(in float32 lanes where ``single``), and returns the dtype of the argument concerned.
+Operators take ``inputs``, the tensors of ARGUMENTS in that order (an absent table is an empty tensor), ``choices`` =
+(shape, interpolation, single precision, first h, k, l of the table) and ``limits`` = (default F, dmin, culling). The
+tensors are float32 or float64; the sum is computed from float64 copies (in float32 lanes where single), and each result
+has the dtype of the argument concerned. Shapes that do not fit raise ValueError.
 """
 
 from __future__ import annotations
@@ -38,22 +39,45 @@ def flat_settings(
     return choices, [settings.default_F, settings.dmin, settings.culling]
 
 
-def _arguments(inputs: Sequence[Tensor | None], choices: Sequence[int], limits: Sequence[float]) -> library.Arguments:
-    """The C structure with every input filled in; ``inputs`` in the order of ARGUMENTS."""
-    given = dict(zip(ARGUMENTS, inputs, strict=True))
+def flat_tensors(tensors: Sequence[Tensor | None]) -> list[Tensor]:
+    """``tensors`` of ARGUMENTS as the operators take them: an empty tensor for an absent table."""
+    like = next(tensor for tensor in tensors if tensor is not None)
+    return [like.new_empty(0) if tensor is None else tensor for tensor in tensors]
+
+
+def _shapes(inputs: Sequence[Tensor]) -> dict[str, tuple[int, ...]]:
+    """The shapes that each of ARGUMENTS must have, from how many samples, sources and orientations there are."""
+    samples, sources, orientations = len(inputs[0]), len(inputs[1]), len(inputs[3])
+    table = tuple(inputs[6].shape)
+    return {
+        "diffracted": (samples, 3),
+        "incident": (sources, 3),
+        "wavelength": (sources,),
+        "basis": (orientations, 3, 3),
+        "n_cells": (3,),
+        "metric": (3, 3),
+        "table": table if len(table) == 3 else (0,),
+        "weight": (orientations,),
+    }
+
+
+def _arguments(inputs: Sequence[Tensor], choices: Sequence[int], limits: Sequence[float]) -> library.Arguments:
+    """The C structure with every input filled in, once their shapes are known to fit: C reads what they promise."""
+    shapes = _shapes(inputs)
+    library.check_shapes(dict(zip(ARGUMENTS, inputs, strict=True)), shapes)
+    if inputs[6].numel() >= 2**31:
+        raise ValueError(f"a table of {inputs[6].numel()} amplitudes has more than the 2³¹ that the C kernel numbers")
     arguments = library.Arguments(library.LatticeArgs())
-    arguments.give(**given)
-    sizes = {name: 0 if tensor is None else len(tensor) for name, tensor in given.items()}
-    table = given["table"]
+    arguments.give(**{name: t for name, t in zip(ARGUMENTS, inputs, strict=True) if name != "table" or t.numel()})
     arguments.integers(
-        n_pixels=sizes["diffracted"],
-        n_sources=sizes["incident"],
-        n_orientations=sizes["basis"],
+        n_pixels=shapes["diffracted"][0],
+        n_sources=shapes["incident"][0],
+        n_orientations=shapes["basis"][0],
         n_threads=torch.get_num_threads(),
         shape=choices[0],
         interpolation=choices[1],
         first=choices[3:6],
-        count=(0, 0, 0) if table is None else table.shape,
+        count=inputs[6].shape if inputs[6].numel() else (0, 0, 0),
     )
     structure = arguments.structure
     structure.default_F, structure.dmin, structure.culling = limits
@@ -61,7 +85,7 @@ def _arguments(inputs: Sequence[Tensor | None], choices: Sequence[int], limits: 
 
 
 def _call(arguments: library.Arguments, kind: str, choices: Sequence[int]) -> None:
-    if arguments.structure.n_pixels == 0:
+    if arguments.structure.n_pixels == 0 or arguments.structure.n_sources == 0:
         return
     failed = library.require().nbt_lattice(ctypes.byref(arguments.structure), KINDS[kind], choices[2])
     if failed:
@@ -69,129 +93,77 @@ def _call(arguments: library.Arguments, kind: str, choices: Sequence[int]) -> No
 
 
 @torch.library.custom_op("nbtorch::lattice_value", mutates_args=(), device_types="cpu")
-def lattice_value(
-    diffracted: Tensor,
-    incident: Tensor,
-    wavelength: Tensor,
-    basis: Tensor,
-    n_cells: Tensor,
-    metric: Tensor,
-    table: Tensor | None,
-    weight: Tensor,
-    choices: Sequence[int],
-    limits: Sequence[float],
-) -> Tensor:
-    """The sum [P, S]; arguments as in :func:`nbtorch.kernels.reference.lattice_sum`."""
-    inputs = (diffracted, incident, wavelength, basis, n_cells, metric, table, weight)
+def lattice_value(inputs: Sequence[Tensor], choices: Sequence[int], limits: Sequence[float]) -> Tensor:
+    """The sum [P, S]; see :func:`nbtorch.kernels.reference.lattice_sum`."""
     arguments = _arguments(inputs, choices, limits)
-    value = torch.empty(len(diffracted), len(incident), dtype=torch.float64)
+    value = torch.empty(len(inputs[0]), len(inputs[1]), dtype=torch.float64)
     arguments.result(value=value)
     _call(arguments, "value", choices)
-    return value.to(diffracted.dtype)
+    return value.to(inputs[0].dtype)
 
 
 @lattice_value.register_fake
-def _(diffracted: Tensor, incident: Tensor, *_: Any) -> Tensor:
-    return diffracted.new_empty(diffracted.shape[0], incident.shape[0])
+def _(inputs: Sequence[Tensor], *_: Any) -> Tensor:
+    return inputs[0].new_empty(inputs[0].shape[0], inputs[1].shape[0])
 
 
 @torch.library.custom_op("nbtorch::lattice_gradient", mutates_args=(), device_types="cpu")
 def lattice_gradient(
-    grad: Tensor,
-    diffracted: Tensor,
-    incident: Tensor,
-    wavelength: Tensor,
-    basis: Tensor,
-    n_cells: Tensor,
-    metric: Tensor,
-    table: Tensor | None,
-    weight: Tensor,
-    choices: Sequence[int],
-    limits: Sequence[float],
-    wants_table: bool,
+    grad: Tensor, inputs: Sequence[Tensor], choices: Sequence[int], limits: Sequence[float], wants_table: bool
 ) -> list[Tensor]:
-    """dL/d(argument) for each of ARGUMENTS, from ``grad`` = dL/d(value) [P, S]; the table's is empty if not wanted."""
-    inputs = (diffracted, incident, wavelength, basis, n_cells, metric, table, weight)
+    """dL/d(argument) for each of ARGUMENTS, from ``grad`` = dL/d(value) [P, S]; the table's is zero if not wanted."""
     arguments = _arguments(inputs, choices, limits)
+    library.check_shapes({"grad": grad}, {"grad": (len(inputs[0]), len(inputs[1]))})
     arguments.give(grad=grad)
-    results = [torch.zeros(shape, dtype=torch.float64) for shape in _gradient_shapes(inputs, wants_table)]
-    filled = zip(ARGUMENTS, results, strict=True)
-    arguments.result(**{f"grad_{name}": result for name, result in filled if name != "table" or wants_table})
+    results = [torch.zeros(tensor.shape, dtype=torch.float64) for tensor in inputs]
+    filled = dict(zip(ARGUMENTS, results, strict=True))
+    if not (wants_table and inputs[6].numel()):
+        del filled["table"]
+    arguments.result(**{f"grad_{name}": result for name, result in filled.items()})
     _call(arguments, "gradient", choices)
-    return [result.to(diffracted if of is None else of) for result, of in zip(results, inputs, strict=True)]
-
-
-def _gradient_shapes(inputs: Sequence[Tensor | None], wants_table: bool) -> list[Sequence[int]]:
-    return [
-        (0,) if tensor is None or (name == "table" and not wants_table) else tensor.shape
-        for name, tensor in zip(ARGUMENTS, inputs, strict=True)
-    ]
+    return [result.to(of.dtype) for result, of in zip(results, inputs, strict=True)]
 
 
 @lattice_gradient.register_fake
-def _(
-    grad: Tensor,
-    diffracted: Tensor,
-    incident: Tensor,
-    wavelength: Tensor,
-    basis: Tensor,
-    n_cells: Tensor,
-    metric: Tensor,
-    table: Tensor | None,
-    weight: Tensor,
-    choices: Sequence[int],
-    limits: Sequence[float],
-    wants_table: bool,
-) -> list[Tensor]:
-    inputs = (diffracted, incident, wavelength, basis, n_cells, metric, table, weight)
-    shapes = _gradient_shapes(inputs, wants_table)
-    return [(diffracted if of is None else of).new_empty(shape) for of, shape in zip(inputs, shapes, strict=True)]
+def _(grad: Tensor, inputs: Sequence[Tensor], *_: Any) -> list[Tensor]:
+    return [tensor.new_empty(tensor.shape) for tensor in inputs]
 
 
 @torch.library.custom_op("nbtorch::lattice_tangents", mutates_args=(), device_types="cpu")
 def lattice_tangents(
-    diffracted: Tensor,
-    incident: Tensor,
-    wavelength: Tensor,
-    basis: Tensor,
-    n_cells: Tensor,
-    metric: Tensor,
-    table: Tensor | None,
-    weight: Tensor,
-    choices: Sequence[int],
-    limits: Sequence[float],
+    inputs: Sequence[Tensor],
     tangents: Sequence[Tensor | None],
     n_tangents: int,
+    choices: Sequence[int],
+    limits: Sequence[float],
 ) -> tuple[Tensor, Tensor]:
     """(value [P, S], tangent [T, P, S]) for ``tangents`` of ARGUMENTS, each with a leading axis T, None for zero."""
-    inputs = (diffracted, incident, wavelength, basis, n_cells, metric, table, weight)
     arguments = _arguments(inputs, choices, limits)
-    arguments.give(**{f"dot_{name}": tangent for name, tangent in zip(ARGUMENTS, tangents, strict=True)})
+    moving = {name: t for name, t in zip(ARGUMENTS, tangents, strict=True) if t is not None and t.numel()}
+    library.check_shapes(moving, {name: (n_tangents, *shape) for name, shape in _shapes(inputs).items()})
+    arguments.give(**{f"dot_{name}": tangent for name, tangent in moving.items()})
     arguments.integers(n_tangents=n_tangents)
-    value = torch.empty(len(diffracted), len(incident), dtype=torch.float64)
+    value = torch.empty(len(inputs[0]), len(inputs[1]), dtype=torch.float64)
     tangent = torch.empty(n_tangents, *value.shape, dtype=torch.float64)
     arguments.result(value=value, tangent=tangent)
     _call(arguments, "tangents", choices)
-    return value.to(diffracted.dtype), tangent.to(diffracted.dtype)
+    return value.to(inputs[0].dtype), tangent.to(inputs[0].dtype)
 
 
 @lattice_tangents.register_fake
-def _(diffracted: Tensor, incident: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
-    shape = (diffracted.shape[0], incident.shape[0])
-    return diffracted.new_empty(shape), diffracted.new_empty(rest[-1], *shape)
+def _(inputs: Sequence[Tensor], tangents: Sequence[Tensor | None], n_tangents: int, *_: Any) -> tuple[Tensor, Tensor]:
+    shape = (inputs[0].shape[0], inputs[1].shape[0])
+    return inputs[0].new_empty(shape), inputs[0].new_empty(n_tangents, *shape)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    *tensors, choices, limits = inputs
+    tensors, choices, limits = inputs
     ctx.save_for_backward(*tensors)
-    ctx.choices, ctx.limits = choices, limits
+    ctx.choices, ctx.limits, ctx.wants_table = choices, limits, tensors[6].requires_grad
 
 
-def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    table = ctx.needs_input_grad[ARGUMENTS.index("table")]
-    gradients = lattice_gradient(grad, *ctx.saved_tensors, ctx.choices, ctx.limits, table)
-    wanted = zip(gradients, ctx.needs_input_grad[: len(gradients)], strict=True)
-    return (*(gradient if needed else None for gradient, needed in wanted), None, None)
+def _backward(ctx: Any, grad: Tensor) -> tuple[list[Tensor], None, None]:
+    return lattice_gradient(grad, ctx.saved_tensors, ctx.choices, ctx.limits, ctx.wants_table), None, None
 
 
 lattice_value.register_autograd(_backward, setup_context=_save)

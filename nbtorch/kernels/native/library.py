@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -105,6 +105,13 @@ def use_instruction_set(name: str) -> str:
         usable = ", ".join(known for known, runs in instruction_sets().items() if runs)
         raise ConfigError(f"instruction set {name!r}", "it is not compiled or not executable here", f"Use: {usable}")
     return before
+
+
+def check_shapes(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raises ValueError where a tensor has another shape than the C code will read."""
+    for name, tensor in tensors.items():
+        if tuple(tensor.shape) != shapes[name]:
+            raise ValueError(f"{name} has the shape {tuple(tensor.shape)}; beside the others it must be {shapes[name]}")
 
 
 def as_double(tensor: Tensor) -> Tensor:

@@ -30,10 +30,20 @@ ARGUMENTS = (
 )
 
 
+def _shapes(inputs: Sequence[Tensor], panel: Tensor) -> dict[str, tuple[int, ...]]:
+    """The shapes that each of ARGUMENTS must have, from how many panels, sources and samples there are."""
+    panels, sources, samples = len(inputs[0]), len(inputs[3]), len(panel)
+    of_panels: list[tuple[int, ...]] = [(panels, 4, 3), (panels, 2), (panels,)]
+    of_sources: list[tuple[int, ...]] = [(sources, 3)] * 3
+    of_samples: list[tuple[int, ...]] = [(samples,)] * 4
+    return dict(zip(ARGUMENTS, [*of_panels, *of_sources, (), *of_samples], strict=True))
+
+
 def _arguments(
     inputs: Sequence[Tensor], panel: Tensor, point_pixel: bool, polarized: bool
 ) -> tuple[library.Arguments, library.RayArgs]:
-    """The C structure with every input filled in; ``inputs`` in the order of ARGUMENTS."""
+    """The C structure with every input filled in, once their shapes are known to fit: C reads what they promise."""
+    library.check_shapes(dict(zip(ARGUMENTS, inputs, strict=True)), _shapes(inputs, panel))
     structure = library.RayArgs()
     arguments = library.Arguments(structure)
     library.Arguments(structure.inputs, arguments).give(**dict(zip(ARGUMENTS, inputs, strict=True)))
@@ -88,6 +98,8 @@ def rays_gradient(
 ) -> list[Tensor]:
     """dL/d(argument) for each of ARGUMENTS."""
     arguments, structure = _arguments(inputs, panel, point_pixel, polarized)
+    outputs = {"grad_diffracted": (len(panel), 3), "grad_weight": (len(panel), len(inputs[3]))}
+    library.check_shapes({"grad_diffracted": grad_diffracted, "grad_weight": grad_weight}, outputs)
     arguments.give(grad_diffracted=grad_diffracted, grad_weight=grad_weight)
     results = [torch.zeros(tensor.shape, dtype=torch.float64) for tensor in inputs]
     library.Arguments(structure.grad, arguments).result(**dict(zip(ARGUMENTS, results, strict=True)))
@@ -111,7 +123,9 @@ def rays_tangents(
 ) -> list[Tensor]:
     """[diffracted, weight, their tangents [T, P, 3] and [T, P, S]] for ``tangents`` of ARGUMENTS, None for zero."""
     arguments, structure = _arguments(inputs, panel, point_pixel, polarized)
-    library.Arguments(structure.dot, arguments).give(**dict(zip(ARGUMENTS, tangents, strict=True)))
+    moving = {name: t for name, t in zip(ARGUMENTS, tangents, strict=True) if t is not None}
+    library.check_shapes(moving, {name: (n_tangents, *shape) for name, shape in _shapes(inputs, panel).items()})
+    library.Arguments(structure.dot, arguments).give(**moving)
     arguments.integers(n_tangents=n_tangents)
     shapes = [(len(panel), 3), (len(panel), len(inputs[3]))]
     values = [torch.empty(shape, dtype=torch.float64) for shape in shapes]
