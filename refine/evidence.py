@@ -10,6 +10,7 @@ import torch
 
 from nbtorch.models import Experiment
 from refine.frames import FrameStack
+from refine.indexing import IndexingSettings, index_spots
 from refine.observations import Observations, hold_out
 from refine.parameters import ParameterSet
 from refine.scene import Shot
@@ -51,12 +52,11 @@ def moved_experiment(shot: Shot, parameters: ParameterSet) -> Experiment:
     return experiment
 
 
-def assign(shot: Shot, spots: Spots, settings: FitSettings, experiment: Experiment) -> Evidence:
-    """The evidence of ``spots`` with the indices that ``experiment`` gives them."""
-    from refine.indexing import index_spots
-
+def assign(shot: Shot, spots: Spots, settings: FitSettings, experiment: Experiment, *, near: bool = False) -> Evidence:
+    """The evidence of ``spots`` with the indices that ``experiment`` gives them; ``near``: it is already about right."""
     scan = None if shot.still else shot.entry.scan
-    indexed = index_spots(experiment, spots, scan, shot.exposures(1)[0])
+    nearby = IndexingSettings(search=None, tolerance=1.5)
+    indexed = index_spots(experiment, spots, scan, shot.exposures(1)[0], nearby if near else IndexingSettings())
     place = torch.as_tensor(np.ascontiguousarray(indexed.spot))
     chosen = spots[indexed.spot]
     last = len(shot.images) - 1

@@ -176,7 +176,11 @@ def _positions_stage(
             history.append(Iteration(len(history), "positions", step.loss_after, fast, slow, step.damping, step.move))
             if not step.accepted or step.move < 0.1:
                 break
-        assigned = [assign(e.shot, e.spots, settings, moved_experiment(e.shot, parameters)) for e in evidence]
+        # once the positions fit to a pixel, a wide search would only find indices by chance
+        near = sum(px**2 for px in objective.rms(parameters)) < 1
+        assigned = [
+            assign(e.shot, e.spots, settings, moved_experiment(e.shot, parameters), near=near) for e in evidence
+        ]
         same = all(torch.equal(a.observed.found, b.observed.found) for a, b in zip(assigned, evidence, strict=True))
         evidence = [a if len(a.observed) else b for a, b in zip(assigned, evidence, strict=True)]
         moved = (parameters.values.detach() - before).abs() / parameters.column("span")

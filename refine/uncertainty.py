@@ -48,11 +48,12 @@ def uncertainty(objective: Objective, parameters: ParameterSet, here: Linearizat
     names = tuple(parameters.parameters_[i].name for i in free)
     span = parameters.column("span", free)
     values, vectors = torch.linalg.eigh(information(objective, parameters, here) * span[:, None] * span[None, :])
-    inverse = (vectors / values.clamp(min=1e-12)) @ vectors.T
+    # where the data say nothing a header's own error, one span, is what is known
+    inverse = (vectors / values.clamp(min=1.0)) @ vectors.T
     covariance = inverse * span[:, None] * span[None, :]
     lost = values < UNDETERMINED_BEYOND**-2
     share = (vectors[:, lost] ** 2).sum(1)
-    hidden = (share > _SHARE) | (covariance.diagonal().clamp(min=0).sqrt() > span)
+    hidden = share > _SHARE
     model = torch.where(hidden, torch.nan, covariance.diagonal().clamp(min=0).sqrt())
     known = (vectors[:, ~lost] / values[~lost]) @ vectors[:, ~lost].T * span[:, None] * span[None, :]
     sandwich = _sandwich(objective, parameters, here, known).diagonal().clamp(min=0).sqrt()
