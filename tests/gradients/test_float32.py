@@ -36,7 +36,7 @@ def test_float32_image_is_close_to_float64(features: Features) -> None:
     with torch.no_grad():
         exact, image = double(), single()
     assert image.dtype == torch.float32
-    # of the peak; worst seen 2.3e-5: gauss_hkl, running; h ≈ 10 carries 1e-6, times π·6 cells
+    # of the peak; worst seen 2.2e-5: gauss with divergence; h ≈ 10 carries 1e-6, times π·6 cells
     assert float((image - exact).abs().max() / exact.max()) < 3e-5
 
 
@@ -47,5 +47,5 @@ def test_float32_gradient_is_close_to_float64(features: Features) -> None:
     for name, gradient in gradients(single).items():
         assert gradient.dtype == torch.float32
         error = (gradient - exact[name]).abs().max()
-        # of each parameter's largest; worst seen 5.5e-4: mosaic_spread, a sum of nearly cancelling terms
-        assert float(error) <= 1e-3 * float(exact[name].abs().max()), name
+        # of each parameter's largest; worst seen 1.5e-4: spindle_axis, cached
+        assert float(error) <= 5e-4 * float(exact[name].abs().max()), name
