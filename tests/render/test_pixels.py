@@ -67,7 +67,7 @@ def test_blocks_do_not_change_the_image_or_its_gradient(mode: str, block_bytes: 
     for name, gradient in gradients.items():
         assert gradient is not None
         assert others[name] is not None
-        # of each parameter's largest: blocks are summed in another order; worst seen 2.0e-14: mosaic_spread, where ±v cancel
+        # of each parameter's largest: another order of the sum; worst seen 2.0e-14: mosaic_spread, where ±v cancel
         assert float((gradient - others[name]).abs().max()) <= 1e-13 * float(gradient.abs().max()), name
 
 
