@@ -53,7 +53,7 @@ def moved_experiment(shot: Shot, parameters: ParameterSet) -> Experiment:
 
 
 def assign(shot: Shot, spots: Spots, settings: FitSettings, experiment: Experiment, *, near: bool = False) -> Evidence:
-    """The evidence of ``spots`` with the indices that ``experiment`` gives them; ``near``: it is already about right."""
+    """The evidence of ``spots`` with the indices that ``experiment`` gives them; ``near``: it is about right."""
     scan = None if shot.still else shot.entry.scan
     nearby = IndexingSettings(search=None, tolerance=1.5)
     indexed = index_spots(experiment, spots, scan, shot.exposures(1)[0], nearby if near else IndexingSettings())

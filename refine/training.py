@@ -136,8 +136,10 @@ def solve(
                 f"it does not belong to this fit ({str(error).splitlines()[0]})",
                 "Give the settings it was made with, or overwrite=true to start again",
             ) from error
-    if not getattr(module, "converged") and not asked.stopped_by:  # noqa: B009 - see StopWhenConverged
-        vars(module)["message"] = f"{request.fit.solver.max_iterations} iterations were not enough"
+    if not getattr(module, "converged"):  # noqa: B009 - see StopWhenConverged
+        count = request.fit.solver.max_iterations
+        why = f"stopped by {asked.stopped_by}" if asked.stopped_by else f"{count} iterations were not enough"
+        vars(module)["message"] = why
     return asked.stopped_by
 
 

@@ -23,8 +23,8 @@ def curve(position: Tensor, frame: Tensor, beam_axis: Tensor, distance: float | 
     """position: [P, 3] mm of a detector bent into a sphere around the sample.
 
     Every pixel lies at ``distance`` along the beam, rotated about the slow axis by position_y/distance, then about
-    the fast axis by position_z/distance. ``distance`` (mm) is by default where the beam meets the plane. nanoBragg: the second and third LAB components of the flat position are
-    taken, whatever the axes are.
+    the fast axis by position_z/distance. ``distance`` (mm) is by default where the beam meets the plane. nanoBragg:
+    the second and third LAB components of the flat position are taken, whatever the axes are.
     """
     fast, slow, normal, origin = frame.unbind(1)
     radius = (origin * normal).sum(-1) / (normal * beam_axis).sum(-1)

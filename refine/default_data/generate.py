@@ -1,7 +1,7 @@
 """Makes the embedded experiment: python refine/default_data/generate.py [FOLDER]
 
-Four frames of a quarter of a degree of a lysozyme crystal on a Pilatus 300K, simulated with nbtorch's own renderer and the
-noise of counting photons. The detector stands off and tilted from what start.expt says, and the crystal is misset:
+Four frames of a quarter of a degree of a lysozyme crystal on a Pilatus 300K, simulated with nbtorch's own renderer and
+the noise of counting photons. The detector stands off and tilted from what start.expt says, and the crystal is misset:
 truth.json holds by how much, in the names that the fit reports. Amplitudes follow Wilson's statistics, not a protein.
 """
 
