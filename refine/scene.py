@@ -19,6 +19,7 @@ from refine.physical import chosen_groups
 from refine.settings import FitSettings
 
 Say = Callable[[str], None]
+MOSAIC_DOMAINS = 14  # enough for a smooth spot, and even about all axes
 DEFAULT_N_CELLS = (20.0, 20.0, 20.0)  # until the width of the spots says better
 
 
@@ -93,7 +94,7 @@ def crystal_for_fit(entry: ExperimentEntry, settings: FitSettings) -> CrystalCon
     """The crystal of ``entry`` with the shape, size and mosaic spread that an .expt does not carry."""
     assert entry.crystal is not None
     spread = settings.crystal.mosaic_spread or 0.0
-    domains = settings.crystal.mosaic_domains or (1 if spread == 0 else 26)
+    domains = settings.crystal.mosaic_domains or (1 if spread == 0 else MOSAIC_DOMAINS)
     return replace(
         entry.crystal,
         shape=settings.render.shape,  # type: ignore[arg-type]  # CrystalConfig checks it
