@@ -57,13 +57,13 @@ def half_widths(problem: Problem) -> tuple[int, int]:
 
 
 def phi_steps(problem: Problem, evidence: Evidence) -> int:
-    """Spindle steps a frame: two within the rms of the rocking curve."""
+    """Spindle steps a frame: no further apart than the rms of the rocking curve, which smears them."""
     if problem.settings.render.phi_steps is not None:
         return problem.settings.render.phi_steps
     scan = evidence.shot.entry.scan
     if evidence.shot.still or scan is None:
         return 1
-    return int(np.clip(np.ceil(2 * abs(scan.oscillation) / max(problem.widths.rocking, 1e-3)), 2, 10))
+    return int(np.clip(np.ceil(abs(scan.oscillation) / max(problem.widths.rocking, 1e-3)), 2, 10))
 
 
 def background_kind(problem: Problem, evidence: Evidence, half: tuple[int, int]) -> str:
@@ -134,8 +134,8 @@ def make_block(
     rendering = RenderSettings(
         mode="exact",
         oversample=settings.oversample or oversample or auto_oversample(problem),
-        precision=settings.precision,  # type: ignore[arg-type]
-        backend=settings.backend,  # type: ignore[arg-type]
+        precision=settings.precision,
+        backend=settings.backend,
     )
     return Block(
         shot.index, shot.experiment, shot.exposures(phi_steps(problem, evidence)), boxes, rendering, background
@@ -143,8 +143,8 @@ def make_block(
 
 
 def auto_oversample(problem: Problem) -> int:
-    """Sub-pixels a side: two within the rms of a spot, at most 3."""
-    return int(np.clip(np.ceil(1.2 / problem.widths.pixel), 1, 3))
+    """Sub-pixels a side: no further apart than the rms of a spot, at most 3."""
+    return int(np.clip(np.ceil(1.0 / problem.widths.pixel), 1, 3))
 
 
 def build(problem: Problem, stage: Stage, parameters: ParameterSet) -> Objective:

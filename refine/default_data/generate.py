@@ -41,9 +41,9 @@ GAPS = ((0, 195, 487, 212), (0, 407, 487, 424))  # between the three modules
 FRAMES, OSCILLATION = 4, 0.25  # degrees
 SHIFT, TILT = (0.42, -0.31, 0.55), (0.28, -0.21, 0.16)  # mm, degrees: along fast, slow, normal
 MISSET = (0.09, -0.06, 0.11)  # degrees about lab x, y, z
-N_CELLS, MOSAIC_SPREAD, MOSAIC_DOMAINS = (10.0, 10.0, 20.0), 0.1, 64
+N_CELLS, MOSAIC_SPREAD, MOSAIC_DOMAINS = (10.0, 10.0, 20.0), 0.05, 64
 LAYERS, OVERSAMPLE, SPINDLE_STEPS = 2, 3, 8
-STRONGEST = 4.0e3  # counts of the brightest pixel
+STRONGEST = 3.0e3  # counts of the brightest pixel
 DEAD_PIXELS = 15
 DMIN, B_FACTOR = 2.1, 18.0  # Å, Å²
 
