@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -60,7 +61,7 @@ def beam_for_fit(beam: BeamConfig, settings: FitSettings) -> BeamConfig:
 
 def detector_for_fit(detector: DetectorConfig, settings: FitSettings) -> DetectorConfig:
     """``detector`` with its sensor in as many layers as asked for, where it has one."""
-    thick = any(panel.thickness > 0 for panel in detector.panels)
+    thick = any(panel.thickness > 0 and math.isfinite(panel.attenuation_length) for panel in detector.panels)
     return replace(detector, layers=settings.detector.layers if thick else 1)
 
 
@@ -97,7 +98,7 @@ def crystal_for_fit(entry: ExperimentEntry, settings: FitSettings) -> CrystalCon
     domains = settings.crystal.mosaic_domains or (1 if spread == 0 else MOSAIC_DOMAINS)
     return replace(
         entry.crystal,
-        shape=settings.render.shape,  # type: ignore[arg-type]  # CrystalConfig checks it
+        shape=settings.render.shape,
         n_cells=settings.crystal.n_cells or DEFAULT_N_CELLS,
         mosaic=MosaicConfig(spread, domains),
     )

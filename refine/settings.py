@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from nbtorch.config import Precision, Shape
 from nbtorch.errors import ConfigError
+from refine.limits import NOT_NEGATIVE, ONE_OR_MORE, POSITIVE, Limit, check, not_empty
 
 ScaleKind = Literal["auto", "spot", "frame"]
 Parallax = Literal["layers", "mean", "dxtbx", "none"]
@@ -37,6 +39,12 @@ class DataSettings:
     readout_noise: float | None = None  # ADU; None: 0 for a counting detector, else estimated
     still: bool = False  # treat single frames of a scan as stills at mid-oscillation
 
+    def __post_init__(self) -> None:
+        limits = {"frame_range": NOT_NEGATIVE, "holdout_fraction": Limit(0, 0.9, above=True)}
+        limits |= {"holdout_modulus": Limit(2), "holdout_index": Limit(0, self.holdout_modulus - 1)}
+        limits |= {"dmin": NOT_NEGATIVE, "gain": POSITIVE, "readout_noise": NOT_NEGATIVE}
+        check("data", self, limits)
+
 
 @dataclass(frozen=True)
 class CrystalSettings:
@@ -47,12 +55,19 @@ class CrystalSettings:
     mosaic_domains: int = 0  # 0: one without mosaic spread, else as many as the data need
     cell_restraint: float | None = None  # relative sigma that ties the cell to the experiment's; None: free
 
+    def __post_init__(self) -> None:
+        limits = {"n_cells": POSITIVE, "mosaic_spread": NOT_NEGATIVE, "mosaic_domains": NOT_NEGATIVE}
+        check("crystal", self, limits | {"cell_restraint": POSITIVE})
+
 
 @dataclass(frozen=True)
 class BeamSettings:
     """``spectrum``: (offset in Å, weight) pairs around the experiment's wavelength."""
 
     spectrum: tuple[tuple[float, float], ...] = ((0.0, 1.0),)
+
+    def __post_init__(self) -> None:
+        not_empty("beam", self, "spectrum")
 
 
 @dataclass(frozen=True)
@@ -63,16 +78,23 @@ class DetectorSettings:
     layers: int = 4  # of the sensor, where it has a thickness
     parallax: Parallax = "layers"
 
+    def __post_init__(self) -> None:
+        not_empty("detector", self, "levels")
+        check("detector", self, {"levels": NOT_NEGATIVE, "layers": ONE_OR_MORE})
+
 
 @dataclass(frozen=True)
 class RenderingSettings:
     """How a shoebox is rendered; see nbtorch.config.RenderSettings."""
 
-    shape: str = "gauss_hkl"
+    shape: Shape = "gauss_hkl"
     oversample: int | None = None  # None: from the crystal size, at most 3
     phi_steps: int | None = None  # spindle steps a frame; None: from frame width and mosaic spread
-    precision: str = "double"
-    backend: str = "auto"
+    precision: Precision = "double"
+    backend: Literal["auto", "reference", "native"] = "auto"
+
+    def __post_init__(self) -> None:
+        check("render", self, {"oversample": ONE_OR_MORE, "phi_steps": ONE_OR_MORE})
 
 
 @dataclass(frozen=True)
@@ -109,6 +131,9 @@ class LossSettings:
     box_half_width: int | None = None  # pixels; None: from the width of the spots
     min_counts: float = 10.0  # of a predicted spot to be worth a shoebox, where amplitudes are known
 
+    def __post_init__(self) -> None:
+        check("loss", self, {"model_error": NOT_NEGATIVE, "box_half_width": ONE_OR_MORE, "min_counts": NOT_NEGATIVE})
+
 
 @dataclass(frozen=True)
 class SolverSettings:
@@ -122,6 +147,10 @@ class SolverSettings:
     learning_rate: float = 0.05  # adam, in units of each parameter's step
     coarse: bool = True  # positions first, then pixels
     coarse_rounds: int = 6
+
+    def __post_init__(self) -> None:
+        limits = dict.fromkeys(("max_iterations", "coarse_rounds"), ONE_OR_MORE)
+        check("solver", self, limits | dict.fromkeys(("tolerance", "step_tolerance", "learning_rate"), POSITIVE))
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ def _call(arguments: library.Arguments, kind: str, choices: Sequence[int]) -> No
 def lattice_value(inputs: Sequence[Tensor], choices: Sequence[int], limits: Sequence[float]) -> Tensor:
     """The sum [P, S]; see :func:`nbtorch.kernels.reference.lattice_sum`."""
     arguments = _arguments(inputs, choices, limits)
-    value = torch.empty(len(inputs[0]), len(inputs[1]), dtype=torch.float64)
+    value = torch.empty(len(inputs[0]), len(inputs[1]), dtype=torch.float64, device="cpu")
     arguments.result(value=value)
     _call(arguments, "value", choices)
     return value.to(inputs[0].dtype)
@@ -115,7 +115,7 @@ def lattice_gradient(
     arguments = _arguments(inputs, choices, limits)
     library.check_shapes({"grad": grad}, {"grad": (len(inputs[0]), len(inputs[1]))})
     arguments.give(grad=grad)
-    results = [torch.zeros(tensor.shape, dtype=torch.float64) for tensor in inputs]
+    results = [torch.zeros(tensor.shape, dtype=torch.float64, device="cpu") for tensor in inputs]
     filled = dict(zip(ARGUMENTS, results, strict=True))
     if not (wants_table and inputs[6].numel()):
         del filled["table"]
@@ -143,8 +143,8 @@ def lattice_tangents(
     library.check_shapes(moving, {name: (n_tangents, *shape) for name, shape in _shapes(inputs).items()})
     arguments.give(**{f"dot_{name}": tangent for name, tangent in moving.items()})
     arguments.integers(n_tangents=n_tangents)
-    value = torch.empty(len(inputs[0]), len(inputs[1]), dtype=torch.float64)
-    tangent = torch.empty(n_tangents, *value.shape, dtype=torch.float64)
+    value = torch.empty(len(inputs[0]), len(inputs[1]), dtype=torch.float64, device="cpu")
+    tangent = torch.empty(n_tangents, *value.shape, dtype=torch.float64, device="cpu")
     arguments.result(value=value, tangent=tangent)
     _call(arguments, "tangents", choices)
     return value.to(inputs[0].dtype), tangent.to(inputs[0].dtype)

@@ -73,8 +73,8 @@ def _call(structure: library.RayArgs, kind: str) -> None:
 def rays_value(inputs: Sequence[Tensor], panel: Tensor, point_pixel: bool, polarized: bool) -> tuple[Tensor, Tensor]:
     """(diffracted [P, 3], weight [P, S]) of ``inputs``, in the order of ARGUMENTS, and ``panel`` [P]."""
     arguments, structure = _arguments(inputs, panel, point_pixel, polarized)
-    diffracted = torch.empty(len(panel), 3, dtype=torch.float64)
-    weight = torch.empty(len(panel), len(inputs[3]), dtype=torch.float64)
+    diffracted = torch.empty(len(panel), 3, dtype=torch.float64, device="cpu")
+    weight = torch.empty(len(panel), len(inputs[3]), dtype=torch.float64, device="cpu")
     arguments.result(diffracted=diffracted, weight=weight)
     _call(structure, "value")
     dtype = inputs[0].dtype
@@ -101,7 +101,7 @@ def rays_gradient(
     outputs = {"grad_diffracted": (len(panel), 3), "grad_weight": (len(panel), len(inputs[3]))}
     library.check_shapes({"grad_diffracted": grad_diffracted, "grad_weight": grad_weight}, outputs)
     arguments.give(grad_diffracted=grad_diffracted, grad_weight=grad_weight)
-    results = [torch.zeros(tensor.shape, dtype=torch.float64) for tensor in inputs]
+    results = [torch.zeros(tensor.shape, dtype=torch.float64, device="cpu") for tensor in inputs]
     library.Arguments(structure.grad, arguments).result(**dict(zip(ARGUMENTS, results, strict=True)))
     _call(structure, "gradient")
     return [result.to(of.dtype) for result, of in zip(results, inputs, strict=True)]
@@ -128,8 +128,8 @@ def rays_tangents(
     library.Arguments(structure.dot, arguments).give(**moving)
     arguments.integers(n_tangents=n_tangents)
     shapes = [(len(panel), 3), (len(panel), len(inputs[3]))]
-    values = [torch.empty(shape, dtype=torch.float64) for shape in shapes]
-    results = [*values, *(torch.empty(n_tangents, *shape, dtype=torch.float64) for shape in shapes)]
+    values = [torch.empty(shape, dtype=torch.float64, device="cpu") for shape in shapes]
+    results = [*values, *(torch.empty(n_tangents, *shape, dtype=torch.float64, device="cpu") for shape in shapes)]
     names = ("diffracted", "weight", "dot_diffracted", "dot_weight")
     arguments.result(**dict(zip(names, results, strict=True)))
     _call(structure, "tangents")
