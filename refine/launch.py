@@ -11,7 +11,7 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -118,6 +118,8 @@ def explain(error: Exception) -> str:
     if unknown:
         return f"{unknown['key']}: there is no such setting. {nearest(unknown['key'], _known_keys())}."
     text = re.sub(r" ?(See https?://\S+ for details|full_key: \S+|object_type=\w+|Config search path: .*)", "", text)
+    if isinstance(error, OverrideParseException):
+        text = f"{error.override}: it cannot be parsed ({text.rstrip()}). Quote special characters"
     return f"{text} (nb-refine --help lists every setting)"
 
 

@@ -32,7 +32,7 @@ ONE_OR_MORE = Limit(1)
 
 
 def check(group: str, settings: object, limits: Mapping[str, Limit]) -> None:
-    """Raises ConfigError naming the first field of ``settings`` out of its limits; None and text pass, lists by item."""
+    """Raises ConfigError for the first field of ``settings`` out of its limits; None and text pass, lists by item."""
     for name, limit in limits.items():
         value = getattr(settings, name)
         for item in value if isinstance(value, tuple) else (value,):
