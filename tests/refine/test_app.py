@@ -15,6 +15,7 @@ import pytest
 
 from nbtorch.io.expt import read_expt
 from refine.__main__ import main
+from refine.compare import compare
 from refine.run_folder import OUTPUTS
 from tests.helpers.data import ROOT
 from tests.refine import small
@@ -93,13 +94,15 @@ def test_the_fit_ends_at_the_truth_within_its_own_sigmas(finished: Path) -> None
     assert max(row["sigma"] for name, row in rows.items() if "shift" in name) < 0.005  # mm; worst seen 0.0012
 
 
-def test_the_refined_experiment_is_where_the_parameters_say(finished: Path) -> None:
-    start, end = (
-        read_expt(path)[0].detector.panels[0] for path in (finished / "refined.expt", finished / "refined.expt")
+def test_the_refined_experiment_is_where_the_parameters_say(finished: Path, data: Path) -> None:
+    found = values(finished)
+    moved = compare(read_expt(data / "start.expt"), read_expt(finished / "refined.expt"))
+    axes = ("fast", "slow", "normal")
+    assert moved.groups[0].shift == pytest.approx([found[f"detector.detector.shift_{axis}"] for axis in axes], abs=1e-9)
+    assert moved.groups[0].rotation == pytest.approx(
+        [found[f"detector.detector.rot_{axis}"] for axis in axes], abs=1e-9
     )
-    assert start == end
-    moved = read_expt(finished / "refined.expt")[0].detector.panels[0].origin[2] + small.DISTANCE
-    assert abs(moved) == pytest.approx(abs(values(finished)["detector.detector.shift_normal"]), abs=0.2)
+    assert moved.crystals[0].rotation == pytest.approx([found[f"crystal[0].rot_{axis}"] for axis in "xyz"], abs=1e-7)
     assert read_expt(finished / "refined.expt")[0].images[0].is_file()
 
 
