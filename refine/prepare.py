@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from nbtorch.errors import DataError, NbtorchError
+from nbtorch.errors import ConfigError, DataError, NbtorchError
 from nbtorch.io import ExperimentList, read_expt
 from refine.coarse import PositionBlock, PositionObjective
 from refine.evidence import Evidence, assign, find, moved_experiment
@@ -40,6 +40,10 @@ _FEW_SPOTS = 60  # below it the three sizes of a crystal are one
 
 def prepare(settings: FitSettings, say: Say) -> Problem:
     """Read everything, find and index spots, fit their positions. Raises NbtorchError for what a user can put right."""
+    if settings.data.spots is not None:
+        raise ConfigError(
+            f"data.spots={settings.data.spots}", "a list of spots cannot replace the fit's own yet", "Leave it out"
+        )
     document = read_expt(settings.data.experiment)
     frames = assign_frames(document, settings.data)
     scene = build_scene(document, frames, settings, say)
