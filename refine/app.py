@@ -12,7 +12,8 @@ from omegaconf.errors import MissingMandatoryValue
 from nbtorch.errors import ConfigError
 from nbtorch.io.atomic import write_text
 from nbtorch.io.table import read_json, write_json
-from refine.provenance import provenance
+from refine.processes import is_first, silent
+from refine.provenance import input_files, provenance
 from refine.request import Request, request_from
 from refine.run_folder import CONFIG, RUN, RunFolder, claim
 
@@ -36,6 +37,7 @@ def run(config: DictConfig, folder: Path, arguments: Sequence[str], say: Say = p
     """Do what ``config`` asks for, in ``folder``. Raises NbtorchError for everything that a user can put right."""
     values = plain(config)
     request = request_from(values)
+    say = say if is_first() else silent
     if request.check:
         from refine.check import check
 
@@ -52,21 +54,19 @@ def fit(request: Request, values: Mapping[str, Any], folder: RunFolder, argument
     from refine.report import write_report
     from refine.result import Finding, truth_rows, write_results
     from refine.summary import print_summary
-    from refine.training import single_writer, solve
+    from refine.training import solve
 
     if folder.checkpoint is not None:
         refuse_other_settings(values, folder)
     record = provenance(request, arguments)
     problem = prepare(request.fit, say)
-    if single_writer():
+    if is_first():
         begin(folder, values, {"command": record.command, "started": record.started})
     module = FitModule(problem)
     stopped_by = solve(module, ShoeboxData(problem), request, folder, say)
     found = outcome(problem, module)
-    if not single_writer():
+    if not is_first():
         return
-    from refine.provenance import input_files
-
     files = input_files(request, [frame.path for frame in found.frames])
     truth = () if request.truth is None else truth_rows(found, request.truth)
     finding = Finding(found, record, files, truth, stopped_by)

@@ -12,6 +12,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, Checkpoint, RichProgressBar
 from pytorch_lightning.callbacks.progress.rich_progress import RichProgressBarTheme
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeElapsedColumn
 
 SHOWN = {"loss": "loss {:.5g}", "rms_px": "rms {:.3f} px", "damping": "damping {:.1e}"}
 
@@ -30,6 +31,10 @@ class IterationBar(RichProgressBar):
     @property
     def total_train_batches(self) -> int:
         return int(self.trainer.max_epochs or 0)
+
+    def configure_columns(self, trainer: pl.Trainer) -> list[ProgressColumn]:
+        """A short bar, so that loss and rms fit on a line of 80 characters."""
+        return [TextColumn("{task.description}"), BarColumn(16), MofNCompleteColumn(), TimeElapsedColumn()]
 
     def _get_train_description(self, current_epoch: int) -> str:
         return "fitting"

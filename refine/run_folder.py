@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nbtorch.errors import ConfigError, FileError
+from refine.processes import is_first
 
 CONFIG, RUN, RESULT, REFINED, SPOTS, REPORT, CHECK = (
     "config.yaml",
@@ -55,6 +56,11 @@ def claim(folder: Path, *, resume: bool = False, overwrite: bool = False) -> Ite
     Raises ConfigError for a folder that holds a run when not exactly one of ``resume`` and ``overwrite`` is asked for;
     FileError for one that cannot be written, or in which another run is going on.
     """
+    checkpoint = folder / CHECKPOINT
+    claimed = RunFolder(folder, checkpoint if resume and checkpoint.is_file() else None)
+    if not is_first():  # the first process has claimed it for all
+        yield claimed
+        return
     if resume and overwrite:
         raise ConfigError("resume=true overwrite=true", "one keeps the run that the other discards", "Give one of them")
     if holds_a_run(folder) and not (resume or overwrite):
@@ -64,8 +70,7 @@ def claim(folder: Path, *, resume: bool = False, overwrite: bool = False) -> Ite
             "Give resume=true to go on with it, overwrite=true to start again, or another hydra.run.dir",
         )
     with _locked(folder):
-        checkpoint = folder / CHECKPOINT
-        yield RunFolder(folder, checkpoint if resume and checkpoint.is_file() else None)
+        yield claimed
 
 
 @contextmanager

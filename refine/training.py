@@ -13,7 +13,6 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import CSVLogger, Logger
-from pytorch_lightning.utilities import rank_zero_only
 
 from nbtorch.errors import ConfigError, DataError
 from refine.callbacks import IterationBar, IterationLines, LastCheckpoint, StopWhenAsked, StopWhenConverged
@@ -54,7 +53,8 @@ class _NotNoise(logging.Filter):
 def quiet() -> Iterator[None]:
     """Lightning without NOISE and QUIET_WARNINGS."""
     loggers = [logging.getLogger(f"pytorch_lightning.{name}") for name in ("utilities.rank_zero", "trainer")]
-    loggers += [logging.getLogger(name) for name in ("lightning.pytorch.utilities.rank_zero", "pytorch_lightning")]
+    names = ("lightning.pytorch.utilities.rank_zero", "pytorch_lightning", "lightning_fabric")
+    loggers += [logging.getLogger(name) for name in names]
     silence = _NotNoise()
     handlers = [handler for logger in loggers for handler in logger.handlers]
     for target in (*loggers, *handlers):
@@ -120,22 +120,14 @@ def solve(
 ) -> str:
     """Iterate until converged, out of iterations, or stopped; the name of the signal that stopped it, else "".
 
-    Raises DataError where the checkpoint of a resumed run does not fit this problem.
+    Raises DataError where the checkpoint of a resumed run is damaged or not this problem's.
     """
     asked = StopWhenAsked(say)
     callbacks = [*progress(request.trainer, say), StopWhenConverged(), asked, LastCheckpoint(folder / CHECKPOINT, say)]
+    if folder.checkpoint is not None:
+        refuse_foreign_checkpoint(folder.checkpoint, module)
     with quiet():
-        loop = trainer(request, folder, callbacks)
-        try:
-            loop.fit(module, datamodule=data, ckpt_path=folder.checkpoint, weights_only=True)
-        except (RuntimeError, KeyError) as error:
-            if folder.checkpoint is None or loop.global_step or not _about_checkpoint(error):
-                raise
-            raise DataError(
-                f"checkpoint {folder.checkpoint}",
-                f"it does not belong to this fit ({str(error).splitlines()[0]})",
-                "Give the settings it was made with, or overwrite=true to start again",
-            ) from error
+        trainer(request, folder, callbacks).fit(module, datamodule=data, ckpt_path=folder.checkpoint, weights_only=True)
     if not getattr(module, "converged"):  # noqa: B009 - see StopWhenConverged
         count = request.fit.solver.max_iterations
         why = f"stopped by {asked.stopped_by}" if asked.stopped_by else f"{count} iterations were not enough"
@@ -143,10 +135,13 @@ def solve(
     return asked.stopped_by
 
 
-def _about_checkpoint(error: Exception) -> bool:
-    return any(word in str(error) for word in ("state_dict", "checkpoint", "size mismatch", "PytorchStreamReader"))
-
-
-def single_writer() -> bool:
-    """Whether this process writes the results: the first, where several share a fit."""
-    return int(getattr(rank_zero_only, "rank", 0)) == 0
+def refuse_foreign_checkpoint(path: Path, module: pl.LightningModule) -> None:
+    """Raises DataError for a checkpoint that is damaged, or whose parameters are not this module's."""
+    change = "Give the settings it was made with, or overwrite=true to start again"
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    except Exception as error:  # torch raises a dozen kinds for a file that is none of its own
+        raise DataError(f"checkpoint {path}", f"it cannot be read ({type(error).__name__})", change) from error
+    ours = {name: value.shape for name, value in module.state_dict().items()}
+    if ours != {name: value.shape for name, value in state.items()}:
+        raise DataError(f"checkpoint {path}", "it does not belong to this fit: its parameters are others", change)
