@@ -1,8 +1,9 @@
 """The stages of a pixel fit: which shoeboxes, whose scales, which noise. Each begins where the one before converged.
 
 "spots": the observed spots, each with its own scale. "frame": every reflection that the amplitudes make bright enough,
-one scale a shot; kept only where the amplitudes explain the spots. "robust": like the stage before, with an error of
-the spots' shapes in the variance and spots that do not fit weighted down; for data that are not their model.
+one scale a shot. "again": back to a scale a spot, where one for all leaves more than noise. "robust": like the stage
+before, with an error of the spots' shapes in the variance and spots that do not fit weighted down; for data that are
+not their model.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ _MISFIT = 1.5  # mean z² under the spots beyond which the shapes, not the count
 _TRUSTED_SCATTER = 0.25  # median relative scatter of the spots' scales up to which amplitudes are worth a try
 _HUBER = 2.0
 _CLEARLY_BETTER = 4.0  # of the deviance: odds of e²
+_ASKED = 60  # spots of each shot that are asked how they were sampled
 
 
 @dataclass(frozen=True)
@@ -143,19 +145,25 @@ def make_block(
 
 
 def auto_oversample(problem: Problem) -> int:
-    """Sub-pixels a side: no further apart than the rms of a spot, at most 3."""
-    return int(np.clip(np.ceil(1.0 / problem.widths.pixel), 1, 3))
+    """Sub-pixels a side: no further apart than the rms of a spot, 2 or 3.
+
+    A pixel integrates; its centre alone misses 1/12 px² of the spot's variance, which the crystal's size would take on.
+    """
+    return int(np.clip(np.ceil(1.0 / problem.widths.pixel), 2, 3))
 
 
-def build(problem: Problem, stage: Stage, parameters: ParameterSet) -> Objective:
-    """The objective of ``stage`` at the values it begins with. Sets which parameters are free."""
+def build(problem: Problem, stage: Stage, parameters: ParameterSet, most: int | None = None) -> Objective:
+    """The objective of ``stage`` at the values it begins with, of at most ``most`` boxes a shot, the brightest.
+
+    Sets which parameters are free.
+    """
     wanted = {i for i, p in enumerate(parameters.parameters_) if p.free and not p.name.endswith(".scale")}
     scales = {i for i, p in enumerate(parameters.parameters_) if p.name.endswith(".scale")}
     parameters.release(wanted if stage.free_scales else wanted | scales)
     half = half_widths(problem)
     blocks, noise, weights = [], [], []
     for evidence in problem.evidence:
-        plan = (bright_plan if stage.predicted else observed_plan)(problem, evidence, parameters)
+        plan = (bright_plan if stage.predicted else observed_plan)(problem, evidence, parameters)[:most]
         background = background_kind(problem, evidence, half)
         block = make_block(problem, evidence, plan, background, stage.oversample)
         blocks.append(block)
@@ -235,32 +243,22 @@ def scale_scatter(objective: Objective, parameters: ParameterSet) -> tuple[float
 
 def next_stage(problem: Problem, stage: Stage, objective: Objective, parameters: ParameterSet) -> Stage | None:
     """What follows a converged ``stage``; None when it was the last. Says why in ``problem.choices``."""
-    wish = problem.settings.parameters.scale
-    kind = problem.settings.loss.kind
+    if stage.name == "spots" and stage.model_error == 0 and not stage.sampled:
+        asked = replace(stage, sampled=True, oversample=sampling(problem, stage, parameters))
+        if asked.oversample != stage.oversample:
+            return asked
+    if stage.name == "spots" and problem.settings.parameters.scale != "spot" and problem.scene.has_amplitudes:
+        following = _with_amplitudes(problem, stage, objective, parameters)
+        if following is not None:
+            return following
     z2, error = misfit(objective, parameters)
-    if stage.name == "spots" and wish != "spot" and problem.scene.has_amplitudes:
-        scatter, medians = scale_scatter(objective, parameters)
-        if medians and (wish == "frame" or scatter <= _TRUSTED_SCATTER):
-            _set_scales(parameters, medians)
-            problem.choices.append(
-                f"one scale a crystal: the spots' own scales scatter by {100 * scatter:.1f} % about the amplitudes'"
-            )
-            return replace(stage, name="frame", free_scales=False, predicted=True)
-        problem.choices.append(
-            f"every spot keeps a scale of its own: they scatter by {100 * scatter:.0f} % about the amplitudes'"
-        )
-    if stage.name == "frame" and wish == "auto" and z2 >= _MISFIT:
+    if stage.name == "frame" and problem.settings.parameters.scale == "auto" and z2 >= _MISFIT:
         problem.choices.append(
             f"every spot keeps a scale of its own: one for all leaves a mean squared residual of {z2:.2g} of the noise"
         )
-        return Stage("robust", model_error=problem.settings.loss.model_error or error)
-    if stage.model_error == 0 and z2 < _MISFIT and not stage.sampled and problem.settings.render.oversample is None:
-        chosen = best_oversample(problem, stage, parameters)
-        if chosen != (stage.oversample or auto_oversample(problem)):
-            problem.choices.append(f"render.oversample = {chosen}: it explains the pixels best, of 1 … 4")
-            return replace(stage, oversample=chosen, sampled=True)
-    settled = stage.name == "robust" or kind == "poisson" or kind == "gaussian"
-    if settled or (kind == "auto" and z2 < _MISFIT):
+        return replace(stage, name="again", free_scales=True, predicted=False)
+    settled = stage.name == "robust" or problem.settings.loss.kind in ("poisson", "gaussian")
+    if settled or (problem.settings.loss.kind == "auto" and z2 < _MISFIT):
         return None
     error = problem.settings.loss.model_error or error
     problem.choices.append(
@@ -270,21 +268,53 @@ def next_stage(problem: Problem, stage: Stage, objective: Objective, parameters:
     return replace(stage, name="robust", model_error=error)
 
 
-def best_oversample(problem: Problem, stage: Stage, parameters: ParameterSet) -> int:
-    """The sub-pixels a side that explain the data best, each after two steps of its own from the current values.
+def _with_amplitudes(problem: Problem, stage: Stage, objective: Objective, parameters: ParameterSet) -> Stage | None:
+    """The stage with one scale a shot, where the amplitudes explain the spots or the user asks for it."""
+    scatter, medians = scale_scatter(objective, parameters)
+    if medians and (problem.settings.parameters.scale == "frame" or scatter <= _TRUSTED_SCATTER):
+        _set_scales(parameters, medians)
+        problem.choices.append(
+            f"one scale a crystal: the spots' own scales scatter by {100 * scatter:.1f} % about the amplitudes'"
+        )
+        return replace(stage, name="frame", free_scales=False, predicted=True)
+    problem.choices.append(
+        f"every spot keeps a scale of its own: they scatter by {100 * scatter:.0f} % about the amplitudes'"
+    )
+    return None
 
-    Real pixels integrate, and 3 is as good as any number there; simulated ones hold what their program sampled.
+
+def sampling(problem: Problem, stage: Stage, parameters: ParameterSet) -> int | None:
+    """The sub-pixels a side that explain the brightest spots best, where they plainly do; else those of ``stage``.
+
+    Pixels of a detector integrate, and any fine sampling does for them; simulated ones hold what their program sampled.
+    Each number is judged after a short fit of its own from the current values.
     """
-    now, losses = parameters.values.detach().clone(), {}
-    current = stage.oversample or auto_oversample(problem)
+    if problem.settings.render.oversample is not None:
+        return stage.oversample
+    now, losses, free = parameters.values.detach().clone(), {}, list(parameters.free)
     for count in (1, 2, 3, 4):
-        objective, solver = build(problem, replace(stage, oversample=count), parameters), LevenbergMarquardt(1e-4)
-        for _ in range(2):
-            losses[count] = solver.step(objective, parameters).loss_after
+        objective = build(problem, replace(stage, oversample=count), parameters, _ASKED)
+        loss = _short_fit(objective, parameters)
+        losses[count] = loss if misfit(objective, parameters)[0] < _MISFIT else float("inf")
         with torch.no_grad():
             parameters.values.copy_(now)
+    parameters.release(free)
+    current = stage.oversample or auto_oversample(problem)
     best = min(losses, key=losses.__getitem__)
-    return best if losses[current] - losses[best] > _CLEARLY_BETTER else current
+    if not losses[current] - losses[best] > _CLEARLY_BETTER:
+        return stage.oversample
+    problem.choices.append(f"render.oversample = {best}: it explains the pixels best, of 1 … 4")
+    return best
+
+
+def _short_fit(objective: Objective, parameters: ParameterSet) -> float:
+    """The loss after a few steps of the solver; fewer where they gain little."""
+    solver = LevenbergMarquardt(1e-4)
+    for _ in range(6):
+        step = solver.step(objective, parameters)
+        if step.loss_before - step.loss_after < 1e-3 * step.loss_before:
+            break
+    return step.loss_after
 
 
 def _set_scales(parameters: ParameterSet, medians: list[float]) -> None:
