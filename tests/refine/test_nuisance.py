@@ -58,8 +58,8 @@ def test_with_a_known_variance_it_is_the_weighted_least_squares_solution(rng: np
         expected = np.linalg.lstsq(design / size, counts[box, use].numpy(), rcond=None)[0] / size
         sigma = np.sqrt(np.linalg.inv((design / size).T @ (design / size)).diagonal()) / size * 3.0
         found = np.array([float(fit.scale[box]), *fit.background[box].tolist()])
-        assert np.abs(found - expected).max() < 1e-7 * sigma.max()  # worst seen 2e-9: the ridge
-        assert float(fit.scale_sigma[box]) == pytest.approx(sigma[0], rel=1e-8)
+        assert (np.abs(found - expected) / sigma).max() < 2e-8  # worst seen 3.1e-9 sigmas: the ridge
+        assert float(fit.scale_sigma[box]) == pytest.approx(sigma[0], rel=1e-9)  # worst seen 1.5e-10
 
 
 def poisson_best(model: np.ndarray, columns: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -87,8 +87,8 @@ def test_with_counting_noise_it_is_the_maximum_of_the_likelihood(rng: np.random.
         use = valid[box].numpy()
         best = poisson_best(spots()[box].numpy()[use], plane()[box].numpy()[use], counts[box].numpy()[use])
         off = abs(float(fit.scale[box]) - best[0]) / float(fit.scale_sigma[box])
-        assert off < 2e-3  # worst seen 4e-4 of a sigma: six rounds of Fisher scoring
-        assert fit.background[box].numpy() == pytest.approx(best[1:], abs=2e-3)  # worst seen 4e-4 of 5 counts
+        assert off < 5e-4  # worst seen 5.5e-5 of a sigma: six rounds of Fisher scoring
+        assert fit.background[box].numpy() == pytest.approx(best[1:], abs=1e-3)  # worst seen 1.1e-4 of 5 counts
 
 
 def test_more_rounds_come_closer_to_the_maximum(rng: np.random.Generator) -> None:
@@ -100,7 +100,7 @@ def test_more_rounds_come_closer_to_the_maximum(rng: np.random.Generator) -> Non
 
     losses = [loss(rounds) for rounds in (1, 2, 6, 40)]
     assert losses == sorted(losses, reverse=True)
-    assert losses[2] - losses[3] < 1e-4  # worst seen 2e-6
+    assert losses[2] - losses[3] < 1e-5  # worst seen 1.4e-7
     assert losses[0] - losses[3] > 0.1
 
 
@@ -111,7 +111,7 @@ def test_scatter_of_the_scale_is_its_sigma(rng: np.random.Generator) -> None:
         fit = solve_boxes(spots(), plane(), counts, valid, noise(), free_scale=True)
         z.append((fit.scale * spots().sum(1) - 300) / (fit.scale_sigma * spots().sum(1)))
     scatter = torch.cat(z)
-    assert float(scatter.std()) == pytest.approx(1, abs=4 / (2 * 360) ** 0.5)  # four sigmas of 360 draws; seen 1.02
+    assert float(scatter.std()) == pytest.approx(1, abs=4 / (2 * 360) ** 0.5)  # four sigmas of 360 draws; seen 1.04
     assert abs(float(scatter.mean())) < 4 / 360**0.5
 
 
@@ -160,7 +160,7 @@ def test_a_scale_that_is_held_is_one_and_the_background_takes_what_is_left(rng: 
     for box in range(BOXES):
         use = valid[box]
         expected = torch.linalg.lstsq(plane()[box, use], (counts - model)[box, use][:, None]).solution[:, 0]
-        assert fit.background[box].allclose(expected, rtol=1e-7)  # worst seen 3e-10
+        assert fit.background[box].allclose(expected, rtol=1e-8)  # worst seen 1.3e-10
 
 
 def test_masked_pixels_have_no_weight_and_no_say(rng: np.random.Generator) -> None:
@@ -176,8 +176,8 @@ def test_the_units_of_the_rendered_spot_do_not_matter(rng: np.random.Generator) 
     counts, valid = measured(rng)
     plain = solve_boxes(spots(), plane(), counts, valid, noise(), free_scale=True)
     scaled = solve_boxes(1e9 * spots(), plane(), counts, valid, noise(), free_scale=True)
-    assert (1e9 * scaled.scale).allclose(plain.scale, rtol=1e-9)  # worst seen 2e-12
-    assert scaled.total.allclose(plain.total, rtol=1e-9)
+    assert (1e9 * scaled.scale).allclose(plain.scale, rtol=1e-12)  # worst seen 1.6e-15
+    assert scaled.total.allclose(plain.total, rtol=1e-12)
 
 
 def test_gain_and_read_out_noise_weigh_the_pixels(rng: np.random.Generator) -> None:
@@ -185,7 +185,7 @@ def test_gain_and_read_out_noise_weigh_the_pixels(rng: np.random.Generator) -> N
     fit = solve_boxes(spots(), plane(), 2 * counts, valid, noise(gain=2.0, readout=3.0), free_scale=True)
     expected = 1 / (2 * fit.total + 9)
     # the weights are those of the round before the last
-    assert fit.weight[valid].allclose(expected[valid], rtol=1e-3)  # worst seen 3e-5
+    assert fit.weight[valid].allclose(expected[valid], rtol=1e-4)  # worst seen 7.6e-6
 
 
 def columns_of(fit: BoxFit) -> Tensor:
@@ -201,8 +201,8 @@ def test_what_is_projected_is_orthogonal_to_scale_and_background_under_the_weigh
     weighted = columns * fit.weight[..., None]
     inner = weighted.transpose(1, 2) @ across
     size = weighted.transpose(1, 2).abs() @ jacobian.abs()
-    assert float((inner.abs() / size).max()) < 1e-9  # worst seen 2e-11: the ridge
-    assert project(columns, fit.weight, across).allclose(across, atol=1e-8)
+    assert float((inner.abs() / size).max()) < 1e-9  # worst seen 6e-11: the ridge
+    assert project(columns, fit.weight, across).allclose(across, atol=2e-9)  # worst seen 1.8e-10
 
 
 def test_a_column_of_the_nuisances_themselves_vanishes(rng: np.random.Generator) -> None:
@@ -210,7 +210,7 @@ def test_a_column_of_the_nuisances_themselves_vanishes(rng: np.random.Generator)
     fit = solve_boxes(spots(), plane(), counts, valid, noise(), free_scale=True)
     columns = columns_of(fit)
     left = project(columns, fit.weight, columns) / columns.abs().amax(1, keepdim=True)
-    assert float(left.abs().max()) < 1e-8  # worst seen 4e-10
+    assert float(left.abs().max()) < 2e-9  # worst seen 2.5e-10
 
 
 def test_a_spot_that_does_not_reach_its_box_takes_nothing_away(rng: np.random.Generator) -> None:
