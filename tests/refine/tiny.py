@@ -15,6 +15,7 @@ from nbtorch.config import (
     CrystalConfig,
     DetectorConfig,
     Exposure,
+    GoniometerConfig,
     PanelConfig,
     PanelGroup,
     RenderSettings,
@@ -42,6 +43,7 @@ CELL = (23.0, 27.0, 31.0, 90.0, 90.0, 90.0)
 N_CELLS = (10.0, 9.0, 8.0)
 EXPOSURE = Exposure()
 BACKGROUND = 2.0
+AMPLITUDE = 5.3  # the brightest pixel of a crystal then holds 300 … 500 photons
 TURNS = ((0.5, 0.3, 0.2), (-0.4, 0.9, 1.1), (1.3, -0.2, 0.7), (0.1, 1.2, -0.8))  # of the crystals, radians
 
 
@@ -72,7 +74,7 @@ def crystal_config(number: int = 0, **changes: object) -> CrystalConfig:
     """Crystal ``number``, with any field of its configuration changed."""
     turn = rotation(TURNS[number % len(TURNS)]).tolist()
     given: dict[str, object] = {"cell": CELL, "orientation": tuple(map(tuple, turn)), "n_cells": N_CELLS}
-    given |= {"shape": "gauss_hkl", "space_group": "P 2 2 2"}
+    given |= {"shape": "gauss_hkl", "space_group": "P 2 2 2", "goniometer": GoniometerConfig((1.0, 0.0, 0.0))}
     return CrystalConfig(**(given | changes))  # type: ignore[arg-type]
 
 
@@ -82,11 +84,11 @@ def beam_config() -> BeamConfig:
 
 
 def amplitudes(flat: bool) -> StructureFactors:
-    """Every F = 100, or Wilson-distributed ones."""
+    """Every F the same, or Wilson-distributed ones."""
     if flat:
-        return StructureFactors(default_F=100.0)
+        return StructureFactors(default_F=AMPLITUDE)
     grid = np.stack(np.meshgrid(*[np.arange(-12, 13)] * 3, indexing="ij"), -1).reshape(-1, 3)
-    return StructureFactors(grid, 100 * np.sqrt(np.random.default_rng(5).exponential(1.0, len(grid))))
+    return StructureFactors(grid, AMPLITUDE * np.sqrt(np.random.default_rng(5).exponential(1.0, len(grid))))
 
 
 def experiments(
@@ -206,7 +208,7 @@ def simulate(
     shots: Sequence[Experiment],
     parameters: ParameterSet,
     truth: Tensor,
-    brightest_pixel: float = 400.0,
+    strength: float = 1.0,
     *,
     half: int = 3,
     brightest: int | None = None,
@@ -214,7 +216,10 @@ def simulate(
     gain: float = 1.0,
     readout: float = 0.0,
 ) -> Tiny:
-    """The measurement of ``shots`` with the parameters at ``truth``, in boxes around the spots of the start."""
+    """The measurement of ``shots`` with the parameters at ``truth``, in boxes around the spots of the start.
+
+    ``strength`` multiplies every spot: the amplitudes are then not what the detector saw.
+    """
     blocks, means = [], []
     with torch.no_grad():
         parameters.values.copy_(truth)
@@ -222,7 +227,27 @@ def simulate(
             boxes = empty_boxes(shot, plan(shot, half, brightest=brightest), gain, readout)
             block = Block(index, shot, [EXPOSURE], boxes, RenderSettings(oversample=1), background)
             photons = block.model(parameters)
-            means.append(torch.where(boxes.valid, brightest_pixel * photons / photons.max() + BACKGROUND, 0))
+            means.append(torch.where(boxes.valid, strength * photons + BACKGROUND, 0))
             blocks.append(block)
         parameters.values.copy_(parameters.start)
     return Tiny(tuple(blocks), tuple(means), parameters, truth, gain, readout)
+
+
+def freeze_jacobians(objective: Objective, parameters: ParameterSet) -> Objective:
+    """``objective`` with the Jacobian of the current values at all others: within a few sigmas it hardly changes."""
+    for block in objective.blocks:
+        columns = block.jacobian(parameters)[1]
+
+        def jacobian(at: ParameterSet, block: Block = block, columns: Tensor = columns) -> tuple[Tensor, Tensor]:
+            return block.model(at), columns
+
+        block.jacobian = jacobian  # type: ignore[method-assign]
+    return objective
+
+
+def with_counts(objective: Objective, counts: Sequence[Tensor], weights: Sequence[Tensor] | None = None) -> Objective:
+    """``objective`` with other counts, and other weights of its boxes."""
+    blocks = [copy(block) for block in objective.blocks]
+    for block, values in zip(blocks, counts, strict=True):
+        block.boxes = replace(block.boxes, counts=torch.where(block.boxes.valid, values, 0))
+    return Objective(blocks, objective.noise, weights or objective.box_weights, free_scales=objective.free_scales)
