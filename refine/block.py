@@ -8,8 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from nbtorch.config import Exposure, RenderSettings
+from nbtorch.functional.tangents import tangents
 from nbtorch.models import Experiment
 from nbtorch.render import PixelSelection, Renderer
+from nbtorch.render.scene import Scene, scenes
+from nbtorch.render.tangents import SceneTangents, scenes_and_tangents, serves
 from refine.parameters import ParameterSet
 from refine.shoeboxes import Shoeboxes, background_columns
 
@@ -17,7 +20,7 @@ _JACOBIAN_BYTES = 2**30  # the columns of one block are computed in groups that 
 
 
 class FrameRenderers(nn.Module):
-    """Photons [P] of the distinct pixels of every frame of a block, frame after frame."""
+    """The distinct pixels of every frame of a block, frame after frame; what frames share is derived once."""
 
     def __init__(
         self,
@@ -27,12 +30,24 @@ class FrameRenderers(nn.Module):
     ) -> None:
         super().__init__()
         self.experiment = experiment
+        self.settings = settings
         self.exposures = [exposure for exposure, _ in selections]
-        self.renderers = nn.ModuleList(Renderer(experiment, pixels, settings) for _, pixels in selections)
+        self.renderers = [Renderer(experiment, pixels, settings) for _, pixels in selections]
 
-    def forward(self) -> Tensor:
-        frames = zip(self.renderers, self.exposures, strict=True)
-        return torch.cat([renderer(exposure) for renderer, exposure in frames])
+    def forward(self) -> list[Scene]:
+        """The scene of every frame."""
+        return scenes(self.experiment, self.settings, self.exposures)
+
+    def photons(self, of_frames: Sequence[Scene]) -> Tensor:
+        """Photons [P] of every pixel in the frames' scenes."""
+        pairs = zip(self.renderers, of_frames, strict=True)
+        return torch.cat([renderer.render(scene) for renderer, scene in pairs])
+
+    def columns(self, of_frames: Sequence[tuple[Scene, SceneTangents]]) -> tuple[Tensor, Tensor]:
+        """Photons [P] of every pixel and their tangents [T, P]."""
+        pairs = zip(self.renderers, of_frames, strict=True)
+        parts = [renderer.columns(scene, dots) for renderer, (scene, dots) in pairs]
+        return torch.cat([photons for photons, _ in parts]), torch.cat([columns for _, columns in parts], dim=1)
 
 
 class Block:
@@ -64,16 +79,22 @@ class Block:
 
         "scale" in ``changes`` multiplies every spot of the block.
         """
-        tensors = {f"experiment.{name}": value for name, value in changes.items() if name != "scale"}
-        photons = torch.func.functional_call(self.renderers, tensors, (), tie_weights=False)
+        photons = self.renderers.photons(self._scenes(changes))
         photons = photons * changes["scale"] if "scale" in changes else photons
         return torch.where(self.boxes.valid, photons[self.boxes.position], 0)
+
+    def _scenes(self, changes: Mapping[str, Tensor]) -> list[Scene]:
+        """The scene of every frame with ``changes``."""
+        tensors = {f"experiment.{name}": value for name, value in changes.items() if name != "scale"}
+        found: list[Scene] = torch.func.functional_call(self.renderers, tensors, (), tie_weights=False)
+        return found
 
     def model(self, parameters: ParameterSet) -> Tensor:
         """Spots [B, Q] at the current values."""
         with torch.no_grad():
             return self.render(parameters.changes(self.index))
 
+    @torch.no_grad()
     def jacobian(self, parameters: ParameterSet) -> tuple[Tensor, Tensor]:
         """Spots [B, Q] and their derivatives [B, Q, T] by the free parameters that move this block."""
         place = parameters.of_block(self.index)
@@ -82,15 +103,42 @@ class Block:
         if not place:
             return self.model(parameters), torch.zeros(*self.boxes.valid.shape, 0, dtype=values.dtype)
 
-        def column(direction: Tensor) -> Tensor:
-            def spots(free: Tensor) -> Tensor:
-                return self.render(parameters.changes(self.index, free))
+        def derive(free: Tensor) -> list[Scene]:
+            return self._scenes(parameters.changes(self.index, free))
 
+        of_frames = scenes_and_tangents(derive, values)
+        if not serves(of_frames[0][0], self.renderers.settings):
+            return self.forward_mode(parameters)
+        photons, columns = self.renderers.columns(of_frames)
+        photons, columns = self._scaled(parameters, values, photons, columns)
+        valid = self.boxes.valid
+        spots = torch.where(valid, photons[self.boxes.position], 0)
+        return spots, columns.T.contiguous()[self.boxes.position] * valid[..., None]
+
+    def _scaled(
+        self, parameters: ParameterSet, values: Tensor, photons: Tensor, columns: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """``photons`` [P] and their ``columns`` [T, P], times the block's scale where it has one."""
+        if "scale" not in parameters.changes(self.index, values):
+            return photons, columns
+        (scale,), (moved,) = tangents(lambda free: [parameters.changes(self.index, free)["scale"]], values)
+        along = 0 if moved is None else moved * photons
+        return photons * scale, columns * scale + along
+
+    @torch.no_grad()
+    def forward_mode(self, parameters: ParameterSet) -> tuple[Tensor, Tensor]:
+        """:meth:`jacobian` by PyTorch's forward mode, for any backend, device and mode; several times slower."""
+        values = parameters.values.detach()[parameters.of_block(self.index)]
+
+        def spots(free: Tensor) -> Tensor:
+            return self.render(parameters.changes(self.index, free))
+
+        def column(direction: Tensor) -> Tensor:
             moved: Tensor = torch.func.jvp(spots, (values,), (direction,))[1]
             return moved
 
         each = self.boxes.valid.numel() * values.element_size() * 16
-        group = max(1, min(len(place), _JACOBIAN_BYTES // each))
-        directions = torch.eye(len(place), dtype=values.dtype, device=values.device)
+        group = max(1, min(len(values), _JACOBIAN_BYTES // each))
+        directions = torch.eye(len(values), dtype=values.dtype, device=values.device)
         columns: Tensor = torch.func.vmap(column, chunk_size=group)(directions)
         return self.model(parameters), columns.permute(1, 2, 0)

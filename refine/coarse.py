@@ -14,14 +14,20 @@ from torch import Tensor, nn
 
 from nbtorch.config import Exposure, ScanConfig
 from nbtorch.functional.cell import dual
+from nbtorch.functional.prediction import turn
+from nbtorch.functional.rotation import unit
+from nbtorch.functional.tangents import tangents
 from nbtorch.models import Experiment
-from nbtorch.render.predict import frame_number, mean_wave, predict, spindle_angle
+from nbtorch.render.predict import frame_number, mean_wave, predict, spindle_angle, spindle_of
+from nbtorch.units import DEGREES
 from refine.normal import BlockNormal, assemble
 from refine.objective import Linearization, Scores, restrained, restraint_loss
 from refine.observations import Observations
 from refine.parameters import ParameterSet
 
-_LEAST = {"pixel": 0.05, "frame": 0.05, "excitation": 2e-5}  # spreads below which residuals are taken as equal
+_LEAST = {"pixel": 0.1, "frame": 0.05, "excitation": 2e-5}  # spreads below which residuals are taken as equal
+_CUT = (0.4, 0.4, 0.2)  # sharpness of spots that are cut by the end of the scan
+_LEAST_SHARE = 0.02
 _CAUCHY = 2.4  # where a residual's pull starts to fall, in spreads
 
 
@@ -69,6 +75,19 @@ def excitation_error(experiment: Experiment, hkl: Tensor, exposure: Exposure) ->
     return (wave + hkl.to(stars) @ stars).norm(dim=-1) - wave.norm()
 
 
+@torch.no_grad()
+def spindle_share(experiment: Experiment, hkl: Tensor, phi: Tensor) -> Tensor:
+    """|ζ| [n]: how directly the spindle drives reflections ``hkl`` [n, 3] through the sphere at ``phi`` [n] (degrees).
+
+    ζ = m₂·(s₁ × s₀)/|s₁ × s₀| (Kabsch, Acta Cryst. D66, 133, 2010): a rocking curve lasts 1/|ζ| longer than across the
+    spindle, so that its frame is known that much worse.
+    """
+    spindle, wave = spindle_of(experiment), mean_wave(experiment)
+    reciprocal = hkl.to(wave) @ experiment.crystal.vectors()[1]
+    across = torch.linalg.cross(wave + turn(reciprocal, spindle, phi * DEGREES), wave.expand(len(hkl), 3))
+    return (unit(across) @ (spindle.setting @ spindle.axis)).abs()
+
+
 class PositionBlock:
     """The positions of one shot, as the solver takes them."""
 
@@ -78,10 +97,11 @@ class PositionBlock:
         seen = positions.observed
         third = seen.frame if positions.scan is not None else torch.zeros_like(seen.fast)
         self.target = torch.stack([seen.fast, seen.slow, third], dim=-1)
-        # A rocking curve cut by the first or last frame has no centre to compare with, and its spot is a part of one.
-        partial = (~seen.whole) & (positions.scan is not None)
-        cut = torch.tensor([0.4, 0.4, 0.2], dtype=seen.fast.dtype, device=seen.fast.device)
-        self.sharpness = torch.where(partial[:, None], cut, 1.0)
+        self.spindle_share = torch.ones_like(seen.fast)
+        if positions.scan is not None:
+            phi = spindle_angle(seen.frame, positions.scan)
+            self.spindle_share = spindle_share(positions.experiment, seen.hkl, phi).clamp(min=_LEAST_SHARE)
+        self.sharpness = _sharpness(seen, self.spindle_share, still=positions.scan is None)
 
     def predicted(self, changes: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Predictions [n, 3] and validity [n] with the model tensors ``changes``."""
@@ -100,17 +120,19 @@ class PositionBlock:
         place = parameters.of_block(self.index)
         values = parameters.values.detach()[place]
 
-        def column(direction: Tensor) -> Tensor:
-            def spots(free: Tensor) -> Tensor:
-                return self.predicted(parameters.changes(self.index, free))[0]
-
-            moved: Tensor = torch.func.jvp(spots, (values,), (direction,))[1]
-            return moved
-
         if not place:
             return torch.zeros(*self.target.shape, 0, dtype=values.dtype)
-        columns: Tensor = torch.func.vmap(column)(torch.eye(len(place), dtype=values.dtype, device=values.device))
-        return columns.permute(1, 2, 0)
+        _, (columns,) = tangents(lambda free: self.predicted(parameters.changes(self.index, free))[:1], values)
+        return torch.zeros(*self.target.shape, len(place)) if columns is None else columns.permute(1, 2, 0)
+
+
+def _sharpness(seen: Observations, share: Tensor, *, still: bool) -> Tensor:
+    """How well each spot tells its three numbers [n, 3], of 1; ``share`` [n] is |ζ|."""
+    whole = torch.stack([torch.ones_like(share), torch.ones_like(share), share], dim=1)
+    # A rocking curve cut by the first or last frame has no centre to compare with, and its spot is a part of one: the
+    # more so the longer it lasts.
+    cut = share[:, None] * torch.tensor(_CUT, dtype=share.dtype, device=share.device)
+    return torch.where((seen.whole | still)[:, None], whole, cut)
 
 
 class PositionObjective:
@@ -127,7 +149,7 @@ class PositionObjective:
             third = "frame" if block.positions.scan is not None else "excitation"
             least = torch.tensor([_LEAST["pixel"], _LEAST["pixel"], _LEAST[third]], dtype=residual.dtype)
             if bool(valid.any()):
-                median = residual[valid].abs().median(dim=0).values
+                median = (residual * block.sharpness)[valid].abs().median(dim=0).values
                 pixels = (
                     median[:2].mean().expand(2)
                 )  # one spread for both axes: neither can be fitted at the other's cost

@@ -15,7 +15,9 @@ from torch import Tensor
 from nbtorch.config import LatticeSettings
 from nbtorch.functional.polarization import polarization_axes
 from nbtorch.functional.structure_factor import StructureFactorTable
+from nbtorch.functional.tangents import tangents as small_tangents
 from nbtorch.kernels import blocks, reference
+from nbtorch.kernels.direct import direct
 from nbtorch.kernels.dispatch import uses_native
 from nbtorch.kernels.lattice_function import LatticeStatics
 from nbtorch.kernels.native import lattice_op, rays_op
@@ -95,7 +97,7 @@ def lattice_jvp(
     if uses_native(settings.backend, present):
         statics = LatticeStatics.of(settings, table, diffracted.dtype)
         inputs = lattice_op.flat_tensors(primals)
-        value, tangent = lattice_op.lattice_tangents(inputs, tangents, _count(tangents), *statics.flat)
+        value, tangent = direct(lattice_op.lattice_tangents)(inputs, tangents, _count(tangents), *statics.flat)
         return value, tangent
 
     def summed(*moved: Tensor) -> tuple[Tensor]:
@@ -115,8 +117,12 @@ def _axes_jvp(beam: BeamFrame, tangents: RayTangents, count: int) -> tuple[list[
     given = (tangents.incident, tangents.polarization_axis)
     if all(tangent is None for tangent in given):
         return list(polarization_axes(*primals)), [None, None]
-    moved = [p.new_zeros(count, *p.shape) if t is None else t for p, t in zip(primals, given, strict=True)]
-    axes, columns = _push(polarization_axes, primals, moved)
+
+    def along(steps: Tensor) -> tuple[Tensor, Tensor]:
+        moved = [p if t is None else p + torch.tensordot(steps, t, 1) for p, t in zip(primals, given, strict=True)]
+        return polarization_axes(*moved)
+
+    axes, columns = small_tangents(along, beam.incident.new_zeros(count))
     return list(axes), list(columns)
 
 
@@ -141,7 +147,7 @@ def pixel_rays_jvp(
     axes, of_axes = _axes_jvp(beam, tangents, count)
     inputs = (*panels, beam.incident, *axes, beam.kahn_factor, *samples[1:])
     moved = (*tangents[:4], *of_axes, *tangents[6:])
-    diffracted, weight, dot_diffracted, dot_weight = rays_op.rays_tangents(
+    diffracted, weight, dot_diffracted, dot_weight = direct(rays_op.rays_tangents)(
         inputs, moved, count, samples.panel, settings.point_pixel, settings.polarized
     )
     return (diffracted, weight), (dot_diffracted, dot_weight)

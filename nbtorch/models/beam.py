@@ -63,7 +63,6 @@ class Beam(nn.Module):
         incident, wavelength = beams.sources(directions, self.wavelength + self.spectrum)
         return incident, wavelength, weight
 
-    def frame(self) -> BeamFrame:
-        """The beam as :func:`nbtorch.kernels.pixel_rays` takes it."""
-        incident, _, _ = self.sources()
+    def frame(self, incident: Tensor) -> BeamFrame:
+        """The beam as :func:`nbtorch.kernels.pixel_rays` takes it; ``incident`` is the first of :meth:`sources`."""
         return BeamFrame(incident, unit(self.direction), unit(self.polarization_axis), self.kahn_factor)

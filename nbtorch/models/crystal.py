@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -68,9 +70,9 @@ class Crystal(nn.Module):
         about_start = rotation.rotation_matrix(self.rotation * DEGREES)
         return rotation.misset_matrix(self.misset * DEGREES) @ about_start @ self.orientation
 
-    def spindle_rotations(self, exposure: Exposure) -> Tensor:
-        """Setting · spindle · fixed rotations [J, 3, 3] of the steps of ``exposure``."""
-        angles = spindle_angles(exposure, self.cell) * DEGREES
+    def spindle_rotations(self, *exposures: Exposure) -> Tensor:
+        """Setting · spindle · fixed rotations [J, 3, 3] of the steps of ``exposures``, one after the other."""
+        angles = torch.cat([spindle_angles(exposure, self.cell) for exposure in exposures]) * DEGREES
         spin = rotation.axis_rotation(rotation.unit(self.spindle_axis), angles)
         return self.setting_rotation @ spin @ self.fixed_rotation
 
@@ -83,14 +85,20 @@ class Crystal(nn.Module):
 
         The antithetic set acts in the crystal frame, R·U_m·v; nanoBragg's after the spindle, U_m·R·v.
         """
-        direct, _ = self.vectors()
-        spindle, mosaic = self.spindle_rotations(exposure)[:, None], self.mosaic_rotations()
-        turned = mosaic @ spindle if self.config.mosaic.kind == "nanobragg" else spindle @ mosaic
-        return (direct @ turned.transpose(-1, -2)).flatten(0, 1)
+        return self.bases([exposure], self.vectors()[0])[0]
 
-    def metric(self) -> Tensor:
-        """The metric [3, 3] that the radial shapes see; see :func:`nbtorch.functional.lattice.shape_metric`."""
-        _, reciprocal = self.vectors()
+    def bases(self, exposures: Sequence[Exposure], direct: Tensor) -> list[Tensor]:
+        """:meth:`basis` of every one of ``exposures``; ``direct`` [3, 3] is the first of :meth:`vectors`."""
+        spindle, mosaic = self.spindle_rotations(*exposures)[:, None], self.mosaic_rotations()
+        turned = mosaic @ spindle if self.config.mosaic.kind == "nanobragg" else spindle @ mosaic
+        basis = (direct @ turned.transpose(-1, -2)).flatten(0, 1)
+        return list(basis.split([exposure.steps * len(mosaic) for exposure in exposures]))
+
+    def metric(self, reciprocal: Tensor) -> Tensor:
+        """The metric [3, 3] that the radial shapes see; ``reciprocal`` [3, 3] is the second of :meth:`vectors`.
+
+        See :func:`nbtorch.functional.lattice.shape_metric`.
+        """
         return lattice.shape_metric(self.config.shape, self.n_cells, reciprocal, self.config.fudge)
 
     def extra_repr(self) -> str:

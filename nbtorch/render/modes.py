@@ -6,66 +6,41 @@ The physics of a sample is the kernels'; a mode only says how samples are put to
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from nbtorch import kernels
-from nbtorch.config import LatticeSettings, RenderSettings
-from nbtorch.functional.structure_factor import StructureFactorTable
+from nbtorch.config import RenderSettings
 from nbtorch.kernels import reference
-from nbtorch.kernels.reference import BeamFrame, PanelFrames, RaySettings, RayTerms, Samples
+from nbtorch.kernels.reference import RayTerms, Samples
+from nbtorch.render.scene import Scene
 
 
-class Scene(NamedTuple):
-    """Everything about the experiment that is the same for every pixel, derived once a forward."""
+def combine(scene: Scene, weight: Tensor, sums: Tensor, background: Tensor | None) -> Tensor:
+    """I(p) [..., pixels]: ``sums`` [..., P, S] weighted sample by sample by ``weight`` [..., P, S], and the background.
 
-    panels: PanelFrames
-    beam: BeamFrame
-    wavelength: Tensor  # [S] Å
-    source_weight: Tensor  # [S] mean 1
-    basis: Tensor  # [K, 3, 3]
-    n_cells: Tensor  # [3]
-    metric: Tensor  # [3, 3]
-    table: StructureFactorTable | None
-    orientation_weight: Tensor  # [K]
-    background: Tensor  # [] I_bg
-    fluence: Tensor  # []
-    steps: int
-    rays: RaySettings
-    lattice: LatticeSettings
-    layers: int
-    oversample: int
-
-    @property
-    def per_pixel(self) -> int:
-        """Samples of one pixel."""
-        return self.layers * self.oversample**2
-
-    def sources_of(self, diffracted: Tensor) -> Tensor:
-        """Lattice sums [P, S] of ``diffracted`` [P, 3]."""
-        return kernels.lattice_sum(
-            diffracted,
-            self.beam.incident,
-            self.wavelength,
-            self.basis,
-            self.n_cells,
-            self.metric,
-            self.table,
-            self.orientation_weight,
-            self.lattice,
-        )
+    The background is one more term, at the mean weight over sub-pixels and sources of the whole sensor. Linear in
+    ``weight``, and in (``sums``, ``background`` [...]) together: its tangents are two calls of itself.
+    """
+    total = (weight * sums).sum(-1) if sums.shape[-1] > 1 else (weight * sums).squeeze(-1)
+    if scene.per_pixel > 1:
+        total = total.unflatten(-1, (-1, scene.per_pixel)).sum(-1)
+    if background is None:
+        return total
+    of_pixel = weight.flatten(-2).unflatten(-1, (-1, scene.per_pixel * weight.shape[-1]))
+    return total + background[..., None] * of_pixel.mean(-1) * scene.layers
 
 
 def exact(scene: Scene, samples: Samples, settings: RenderSettings) -> Tensor:
     """Each term weighted by its own capture·polarization·solid angle [pixels]: the physics."""
     diffracted, weight = kernels.pixel_rays(scene.panels, scene.beam, samples, scene.rays, scene.lattice.backend)
-    weight = weight * scene.source_weight
-    # the background is one more term, at the mean weight over sub-pixels and sources of the whole sensor
-    mean_weight = weight.reshape(-1, scene.per_pixel * weight.shape[1]).mean(-1) * scene.layers
-    terms = (weight * scene.sources_of(diffracted)).sum(-1)
-    return terms.reshape(-1, scene.per_pixel).sum(-1) + scene.background * mean_weight
+    return combine(scene, weight * scene.source_weight, scene.sources_of(diffracted), scene.background)
+
+
+def with_background(scene: Scene, intensity: Tensor) -> Tensor:
+    """``intensity`` [...] and that of the water in the beam, if there is any."""
+    return intensity if scene.background is None else intensity + scene.background
 
 
 def cached(scene: Scene, samples: Samples, settings: RenderSettings) -> Tensor:
@@ -73,10 +48,10 @@ def cached(scene: Scene, samples: Samples, settings: RenderSettings) -> Tensor:
     if scene.per_pixel == 1 and scene.lattice.dmin == 0:
         diffracted, weight = kernels.pixel_rays(scene.panels, scene.beam, samples, scene.rays, scene.lattice.backend)
         intensity = (scene.sources_of(diffracted) * scene.source_weight).sum(-1)
-        return (intensity + scene.background) * weight[:, 0]
+        return with_background(scene, intensity) * weight[:, 0]
     rays = reference.ray_terms(scene.panels, scene.beam, samples, scene.rays)
     terms = (scene.sources_of(rays.diffracted) * scene.source_weight).sum(-1)
-    intensity = terms.reshape(-1, scene.per_pixel).sum(-1) + scene.background
+    intensity = with_background(scene, terms.reshape(-1, scene.per_pixel).sum(-1))
     return intensity * torch.stack(cached_factors(scene, rays)).prod(0)
 
 
@@ -127,7 +102,7 @@ def running_intensity(scene: Scene, rays: RayTerms, settings: RenderSettings) ->
     # in the order of the sum: sample, then source
     order = (count, samples * len(scene.wavelength))
     steps = zip(*(x.reshape(order).unbind(1) for x in (summed, factor**orientations, terms.kept)), strict=True)
-    intensity = scene.background.expand(count)
+    intensity = with_background(scene, summed.new_zeros(count))
     for added, product, kept in steps:
         intensity = torch.where(kept, intensity * product + added, intensity)
     return intensity
@@ -168,4 +143,4 @@ MODES: dict[str, Callable[[Scene, Samples, RenderSettings], Tensor]] = {
     "running": running,
 }
 
-__all__ = ["MODES", "Scene", "cached_factors", "final_factors", "running_intensity"]
+__all__ = ["MODES", "cached_factors", "combine", "final_factors", "running_intensity", "with_background"]

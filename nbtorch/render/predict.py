@@ -102,7 +102,9 @@ def _crossings(experiment: Experiment, hkl: Tensor, panel: Tensor, observed: Ten
 def _centroids(experiment: Experiment, hkl: Tensor, panel: Tensor, exposure: Exposure, parallax: str) -> Prediction:
     incident, wavelength, source_weight = experiment.beam.sources()
     crystal = experiment.crystal
-    ray, radius, width = prediction.peak_rays(hkl, crystal.basis(exposure), crystal.metric(), incident, wavelength)
+    direct, reciprocal = crystal.vectors()
+    basis, metric = crystal.bases([exposure], direct)[0], crystal.metric(reciprocal)
+    ray, radius, width = prediction.peak_rays(hkl, basis, metric, incident, wavelength)
     share, weight = prediction.excitation(radius, width, wavelength, source_weight)
     share = share.flatten(1)
     count = share.shape[1]

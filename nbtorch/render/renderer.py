@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from nbtorch.config import Exposure, LatticeSettings, RenderSettings
-from nbtorch.functional import background, scaling
+from nbtorch.config import Exposure, RenderSettings
+from nbtorch.functional import scaling
 from nbtorch.kernels import reference
 from nbtorch.models.experiment import Experiment
-from nbtorch.render.modes import MODES, Scene, final_factors, running_intensity
+from nbtorch.render.modes import MODES, final_factors, running_intensity, with_background
 from nbtorch.render.pixels import PixelSelection, full_frame
 from nbtorch.render.samples import Terms, sample_points
+from nbtorch.render.scene import Scene, auto_oversample, scenes
+from nbtorch.render.tangents import SceneTangents, intensity_and_tangents
 
 Progress = Callable[[int, int], None]
 _RAY_BYTES = 40  # numbers that autograd keeps for one sample and source, counted on the reference
@@ -46,7 +47,10 @@ class Renderer(nn.Module):
         exposure: the spindle range, by default the experiment's. progress: called with (pixels done, pixels in all)
         after every block.
         """
-        scene = self.scene(exposure)
+        return self.render(self.scene(exposure), progress)
+
+    def render(self, scene: Scene, progress: Progress | None = None) -> Tensor:
+        """Photons [P] of every selected pixel in ``scene``, which frames of one scan derive together."""
         pixels = self.pixels.to(scene.basis.device)
         size = self._block_size(scene)
         recompute = len(pixels) > size and torch.is_grad_enabled() and not _transforming()
@@ -67,40 +71,11 @@ class Renderer(nn.Module):
 
     def scene(self, exposure: Exposure | None = None) -> Scene:
         """Everything the pixels share, derived from the parameters as they are now."""
-        experiment, settings = self.experiment, self.settings
-        crystal, beam, detector = experiment.crystal, experiment.beam, experiment.detector
-        exposure = exposure or experiment.exposure
-        incident, wavelength, weight = beam.sources()
-        basis = crystal.basis(exposure)
-        oversample = settings.oversample or self.auto_oversample()
-        return Scene(
-            panels=detector.panel_frames(),
-            beam=beam.frame(),
-            wavelength=wavelength,
-            source_weight=weight,
-            basis=basis,
-            n_cells=crystal.n_cells,
-            metric=crystal.metric(),
-            table=experiment.structure_factors.table(),
-            orientation_weight=torch.ones_like(basis[:, 0, 0]),
-            background=background.water_intensity(beam.fluence, settings.water),
-            fluence=beam.fluence,
-            steps=len(incident) * len(basis) * oversample**2,
-            rays=detector.ray_settings(polarized=beam.polarized),
-            lattice=self._lattice_settings(),
-            layers=detector.config.layers,
-            oversample=oversample,
-        )
+        return scenes(self.experiment, self.settings, [exposure or self.experiment.exposure])[0]
 
-    @torch.no_grad()
     def auto_oversample(self) -> int:
-        """ceil(3·(largest crystal width)/(λ·distance/d)), at least 1: nanoBragg's own choice."""
-        experiment = self.experiment
-        widths = experiment.crystal.n_cells * experiment.crystal.cell[:3] * 1e-7  # Å → mm
-        frame, pixel = experiment.detector.frames()[0], experiment.detector.pixel_size[0, 0]
-        distance = (frame[3] * frame[2]).sum()
-        wavelength = experiment.beam.sources()[1][0] * 1e-7
-        return max(1, math.ceil(float(3 * widths.max() / (wavelength * distance / pixel))))
+        """The oversampling that ``settings.oversample`` None stands for."""
+        return auto_oversample(self.experiment)
 
     def terms(self, panel: int, slow: int, fast: int, exposure: Exposure | None = None) -> Terms:
         """Every intermediate of one pixel, selected or not, in the order of the sum."""
@@ -108,7 +83,7 @@ class Renderer(nn.Module):
         device = scene.basis.device
         index = [torch.tensor([value], device=device) for value in (panel, slow, fast)]
         pixel = PixelSelection(index[0], index[1], index[2], self.pixels.shapes)
-        samples = sample_points(pixel, self.experiment.detector, scene.oversample)
+        samples = sample_points(pixel, scene.layer_step, scene.layers, scene.oversample)
         rays = reference.ray_terms(scene.panels, scene.beam, samples, scene.rays)
         lattice = reference.lattice_terms(
             rays.diffracted,
@@ -144,25 +119,28 @@ class Renderer(nn.Module):
         if self.settings.mode == "running":
             return running_intensity(scene, rays, self.settings)[0]
         intensity = reference.lattice_intensities(lattice) @ scene.orientation_weight
-        return (intensity * scene.source_weight).sum() + scene.background
+        return with_background(scene, (intensity * scene.source_weight).sum())
 
-    def _photons(self, scene: Scene, pixels: PixelSelection) -> Tensor:
-        """Photons [P] of a block: the single normalization step."""
-        samples = sample_points(pixels, self.experiment.detector, scene.oversample)
-        intensity = MODES[self.settings.mode](scene, samples, self.settings)
+    @torch.no_grad()
+    def columns(self, scene: Scene, dots: SceneTangents) -> tuple[Tensor, Tensor]:
+        """Photons [P] and their tangents [T, P] along T tangents ``dots`` of ``scene``; mode "exact" alone.
+
+        Not differentiable. Raises ConfigError in another mode.
+        """
+        pixels, many = self.pixels.to(scene.basis.device), 1 + dots.number
+        size = max(1, self._block_size(scene) // many)
+        starts = range(0, max(len(pixels), 1), size)
+        blocks = [self._photons(scene, pixels[start : start + size], dots) for start in starts]
+        return torch.cat([block[0] for block in blocks]), torch.cat([block[1:] for block in blocks], dim=1)
+
+    def _photons(self, scene: Scene, pixels: PixelSelection, dots: SceneTangents | None = None) -> Tensor:
+        """Photons [P] of a block, with ``dots`` [1 + T, P] with their tangents: the single normalization step."""
+        samples = sample_points(pixels, scene.layer_step, scene.layers, scene.oversample)
+        if dots is None:
+            intensity = MODES[self.settings.mode](scene, samples, self.settings)
+        else:
+            intensity = intensity_and_tangents(scene, samples, dots, self.settings)
         return scaling.photons(intensity, scene.fluence, scene.steps)
-
-    def _lattice_settings(self) -> LatticeSettings:
-        settings = self.settings
-        return LatticeSettings(
-            shape=self.experiment.crystal.config.shape,
-            interpolation=settings.interpolation,
-            default_F=self.experiment.structure_factors.default_F,
-            dmin=settings.dmin,
-            precision=settings.precision,
-            culling=settings.culling,
-            backend=settings.backend,
-        )
 
     def _block_size(self, scene: Scene) -> int:
         """Pixels in a block, so that a block takes about ``block_bytes``."""

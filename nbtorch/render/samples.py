@@ -9,7 +9,6 @@ from torch import Tensor
 
 from nbtorch.config import DetectorConfig
 from nbtorch.kernels.reference import LatticeTerms, RayTerms, Samples
-from nbtorch.models.detector import Detector
 from nbtorch.render.pixels import PixelSelection
 
 
@@ -44,24 +43,21 @@ def layer_step(detector: DetectorConfig, thickness: Tensor) -> Tensor:
     return thickness / detector.layers
 
 
-def sample_points(pixels: PixelSelection, detector: Detector, oversample: int) -> Samples:
+def sample_points(pixels: PixelSelection, layer_step: Tensor, layers: int, oversample: int) -> Samples:
     """The samples of ``pixels``, [P·layers·oversample²]: layer, slow sub-pixel, fast sub-pixel, the last innermost.
 
-    Sub-pixel (i, j) lies at (S + (i + ½)/n, F + (j + ½)/n). docs/physics.md §2.1.
+    layer_step: [N] mm, of every panel. Sub-pixel (i, j) lies at (S + (i + ½)/n, F + (j + ½)/n). docs/physics.md §2.1.
     """
-    like, layers = detector.origin, detector.config.layers
-    sub = (torch.arange(oversample, dtype=like.dtype, device=like.device) + 0.5) / oversample
-    count = len(pixels)
-    shape = (count, layers, oversample, oversample)
-    panel = pixels.panel
-    step = layer_step(detector.config, detector.thickness)[panel]
-    index = torch.arange(layers, dtype=like.dtype, device=like.device)
+    sub = (torch.arange(oversample, dtype=layer_step.dtype, device=layer_step.device) + 0.5) / oversample
+    shape = (len(pixels), layers, oversample, oversample)
+    step = layer_step[pixels.panel]
+    index = torch.arange(layers, dtype=layer_step.dtype, device=layer_step.device)
 
     def spread(value: Tensor) -> Tensor:
         return value.expand(shape).reshape(-1)
 
     return Samples(
-        panel=spread(panel[:, None, None, None]),
+        panel=spread(pixels.panel[:, None, None, None]),
         fast=spread((pixels.fast[:, None] + sub)[:, None, None, :]),
         slow=spread((pixels.slow[:, None] + sub)[:, None, :, None]),
         depth=spread((step[:, None] * index)[:, :, None, None]),

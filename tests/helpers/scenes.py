@@ -215,7 +215,7 @@ def kink_distance(renderer: Renderer) -> float:
         if renderer.settings.interpolation == "tricubic":
             found.append(offset.abs().min())
         if renderer.experiment.crystal.config.shape == "tophat":
-            inside = radius_squared(offset, renderer.experiment.crystal.metric())
+            inside = radius_squared(offset, renderer.scene().metric)
             found.append((torch.sqrt(inside) - TOPHAT_EDGE**0.5).abs().min() / 5)  # 5 cells: radius is 5 in h
     return float(torch.stack(found).min())
 
