@@ -10,10 +10,9 @@ from nbtorch.functional.lattice import sinc
 
 def skew(vector: Tensor) -> Tensor:
     """The matrix [..., 3, 3] of the cross product: skew(v) @ x = v × x, for v [..., 3]."""
-    x, y, z = vector.unbind(-1)
-    zero = torch.zeros_like(x)
-    rows = [zero, -z, y, z, zero, -x, -y, x, zero]
-    return torch.stack(rows, dim=-1).reshape(*vector.shape[:-1], 3, 3)
+    eye = torch.eye(3, dtype=vector.dtype, device=vector.device)
+    columns = torch.linalg.cross(vector[..., None, :].expand(*vector.shape[:-1], 3, 3), eye.expand(*vector.shape, 3))
+    return columns.transpose(-1, -2)
 
 
 def rotation_matrix(rotation_vector: Tensor) -> Tensor:
@@ -25,8 +24,9 @@ def rotation_matrix(rotation_vector: Tensor) -> Tensor:
     # sqrt has no derivative at 0; below 1e-12 the two factors are their limits to double precision
     tiny = squared < 1e-12
     angle = torch.sqrt(torch.where(tiny, 1, squared))
-    first = torch.where(tiny, 1 - squared / 6, sinc(angle))
-    second = torch.where(tiny, 0.5 - squared / 24, 0.5 * sinc(angle / 2) ** 2)
+    whole, half = sinc(torch.stack([angle, angle / 2]))
+    first = torch.where(tiny, 1 - squared / 6, whole)
+    second = torch.where(tiny, 0.5 - squared / 24, 0.5 * half**2)
     k = skew(rotation_vector)
     eye = torch.eye(3, dtype=k.dtype, device=k.device)
     return eye + first[..., None, None] * k + second[..., None, None] * (k @ k)
@@ -51,7 +51,7 @@ def rotate_about_axis(vector: Tensor, axis: Tensor, angle: Tensor) -> Tensor:
 def misset_matrix(angles: Tensor) -> Tensor:
     """R [3, 3] of rotations about lab x, then y, then z by ``angles`` [3] (radians)."""
     eye = torch.eye(3, dtype=angles.dtype, device=angles.device)
-    x, y, z = (axis_rotation(eye[i], angles[i]) for i in range(3))
+    x, y, z = axis_rotation(eye, angles)
     return z @ y @ x
 
 

@@ -20,8 +20,7 @@ class StructureFactors(nn.Module):
     Without reflections every F is default_F. Raises DataError for an index range beyond 1e8 grid points.
     """
 
-    position: Tensor
-    slot: Tensor
+    lookup: Tensor
 
     def __init__(
         self,
@@ -45,18 +44,16 @@ class StructureFactors(nn.Module):
             values = unique
         self.amplitudes = nn.Parameter(torch.as_tensor(values, dtype=dtype, device=device))
         shape = self.shape or (1, 1, 1)
-        flat = np.ravel_multi_index(tuple((index - np.array(self.first)).T), shape)
-        self.register_buffer("position", torch.as_tensor(flat, device=device))
-        self.register_buffer("slot", torch.as_tensor(slot, device=device))
+        lookup = np.full(int(np.prod(shape)), len(values))  # the place of default_F, which table() puts at the end
+        lookup[np.ravel_multi_index(tuple((index - np.array(self.first)).T), shape)] = slot
+        self.register_buffer("lookup", torch.as_tensor(lookup, device=device))
 
     def table(self) -> StructureFactorTable | None:
         """The dense table, prefilled with default_F; None without reflections."""
         if self.shape is None:
             return None
-        like = self.amplitudes
-        dense = torch.full((int(np.prod(self.shape)),), self.default_F, dtype=like.dtype, device=like.device)
-        dense = dense.index_put((self.position,), like[self.slot])
-        return StructureFactorTable(dense.reshape(self.shape), self.first)
+        values = torch.cat([self.amplitudes, torch.full_like(self.amplitudes[:1], self.default_F)])
+        return StructureFactorTable(values.index_select(0, self.lookup).reshape(self.shape), self.first)
 
 
 def _grid(index: np.ndarray) -> tuple[tuple[int, int, int], tuple[int, int, int] | None]:
