@@ -17,6 +17,7 @@ from refine.problem import Problem
 from refine.solvers import SOLVERS, Step
 from refine.stages import Stage, build, first_stage, misfit, next_stage
 
+_WORTH = 1.15  # pixels may predict the spots' centroids that much worse, which positions alone are fitted to
 _LOOK_AFTER, _PLAINLY = 4, 3.0  # iterations, and mean z² under the spots, after which their shapes are taken as wrong
 
 
@@ -127,7 +128,7 @@ class FitModule(pl.LightningModule):
         with torch.no_grad():
             values[moved] = problem.by_positions[moved]
         positions = sum(px**2 for px in self._rms_fitted()) ** 0.5
-        if positions > pixels:
+        if pixels < _WORTH * positions:
             with torch.no_grad():
                 values.copy_(now)
             return

@@ -12,8 +12,9 @@ from torch import Tensor
 from refine.block import Block
 from refine.losses import Noise, chi_square, deviance
 from refine.normal import Arrow, BlockNormal, add_diagonal, assemble
-from refine.nuisance import BoxFit, project, solve_boxes
+from refine.nuisance import BoxFit, Effects, project, solve_boxes
 from refine.parameters import ParameterSet
+from refine.spot_errors import SpotErrors
 
 
 class Scores(NamedTuple):
@@ -37,21 +38,31 @@ class Objective:
     """The data of all blocks and how they are compared with the model.
 
     free_scales: every box has a scale of its own (solved inside the loss); otherwise each block's "scale" is one of
-    its parameters. ``box_weights``: [B] of each block, robust weights.
+    its parameters. ``box_weights``: [B] of each block, robust weights. ``errors``: of single spots, where they are not
+    quite their model.
     """
 
     def __init__(
-        self, blocks: Sequence[Block], noise: Sequence[Noise], box_weights: Sequence[Tensor], *, free_scales: bool
+        self,
+        blocks: Sequence[Block],
+        noise: Sequence[Noise],
+        box_weights: Sequence[Tensor],
+        *,
+        free_scales: bool,
+        errors: SpotErrors | None = None,
     ) -> None:
         self.blocks = tuple(blocks)
         self.noise = tuple(noise)
         self.box_weights = tuple(box_weights)
         self.free_scales = free_scales
+        self.errors = errors
 
     def fit_boxes(self, block: int, model: Tensor) -> BoxFit:
         """The nuisances of ``block`` given its rendered spots [B, Q]."""
         boxes, columns = self.blocks[block].boxes, self.blocks[block].columns
-        return solve_boxes(model, columns, boxes.counts, boxes.valid, self.noise[block], free_scale=self.free_scales)
+        effects = None if self.errors is None else Effects(self.errors, boxes.place)
+        noise, free = self.noise[block], self.free_scales
+        return solve_boxes(model, columns, boxes.counts, boxes.valid, noise, free_scale=free, effects=effects)
 
     def box_losses(self, block: int, fit: BoxFit, weight: Tensor | None = None) -> Tensor:
         """Loss [B] of every box; ``weight`` [B, Q] is held while steps are compared (chi-square only)."""
@@ -60,7 +71,7 @@ class Objective:
             return torch.where(boxes.valid, deviance(boxes.counts, fit.total), 0).sum(1)
         held = fit.weight if weight is None else weight
         spread = torch.where(held > 0, 1 / held, 1)
-        return torch.where(boxes.valid, chi_square(boxes.counts, fit.total, spread), 0).sum(1)
+        return torch.where(boxes.valid, chi_square(boxes.counts, fit.total, spread), 0).sum(1) + fit.penalty
 
     def loss(self, parameters: ParameterSet, held: Linearization | None = None) -> float:
         """The loss at the current values, weights as in ``held``."""
@@ -92,12 +103,15 @@ class Objective:
         block, use = self.blocks[index], self.box_weights[index][:, None]
         moved = jacobian * (fit.scale[:, None, None] if self.free_scales else 1)
         scaled = (fit.scale > 0).to(model)[:, None] * model
-        design = torch.cat([scaled[..., None], block.columns], dim=-1) if self.free_scales else block.columns
-        across = project(design, fit.weight, moved)
+        spot = scaled[..., None] if self.free_scales else block.columns[..., :0]
+        design = torch.cat([spot, block.columns, fit.errors], dim=-1)
+        across = project(design, fit.weight, moved, fit.errors.shape[-1])
         weighted = across * (fit.weight * use)[..., None]
         residual = torch.where(block.boxes.valid, block.boxes.counts - fit.total, 0)
-        gradient = (weighted.transpose(1, 2) @ residual[..., None])[..., 0]
-        return Scores(gradient, weighted.transpose(1, 2) @ across)
+        # Jᵀ·W·(y − µ): what the nuisances explain of J is orthogonal to the residual, but for their own expectations
+        pulled = moved * (fit.weight * use)[..., None]
+        gradient = (pulled.transpose(1, 2) @ residual[..., None])[..., 0]
+        return Scores(gradient, weighted.transpose(1, 2) @ moved)
 
 
 def restraint_loss(parameters: ParameterSet) -> float:

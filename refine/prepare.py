@@ -208,9 +208,10 @@ def _without_strays(item: Evidence, parameters: ParameterSet, settings: FitSetti
     """
     objective = PositionObjective(_blocks([item], settings))
     objective.estimate_spread(parameters)
-    residual, valid = position_block(item.shot, item.observed, settings.detector.parallax).residuals(parameters)
+    block = position_block(item.shot, item.observed, settings.detector.parallax)
+    residual, valid = block.residuals(parameters)
     reach = torch.clamp(_STRAY * objective.spread[0][:2], min=1.0)
-    late = (residual[:, 2].abs() > _STRAY_FRAMES) & (not item.shot.still)
+    late = (residual[:, 2].abs() * block.spindle_share > _STRAY_FRAMES) & (not item.shot.still)
     far = (residual[:, :2].abs() > reach).any(1) | late | ~valid
     stray = far & ~item.observed.heldout
     if bool(stray.all()):

@@ -59,6 +59,11 @@ class Shoeboxes:
         return len(self.panel)
 
     @property
+    def place(self) -> Tensor:
+        """Fast, slow and frame [B, Q, 3] of every pixel."""
+        return torch.stack([self.fast, self.slow, self.frame.to(self.fast)], dim=-1)
+
+    @property
     def n_pixels(self) -> int:
         """Valid pixels of all boxes."""
         return int(self.valid.sum())

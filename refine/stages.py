@@ -26,11 +26,14 @@ from refine.parameters import ParameterSet
 from refine.problem import Problem, position_block
 from refine.shoeboxes import BoxPlan, cut, plan_boxes
 from refine.solver import LevenbergMarquardt
+from refine.spot_errors import SpotErrors
 
 _MISFIT = 1.5  # mean z² under the spots beyond which the shapes, not the counts, limit the fit
 _TRUSTED_SCATTER = 0.25  # median relative scatter of the spots' scales up to which amplitudes are worth a try
 _HUBER = 2.0
 _CLEARLY_BETTER = 4.0  # of the deviance: odds of e²
+_HOPELESS = 8.0  # and beyond which no sampling and no amplitudes will mend it
+_BROADENING = 0.3  # of ln(width), by which spots differ where their shape is not the model's
 _ASKED = 60  # spots of each shot that are asked how they were sampled
 
 
@@ -44,6 +47,7 @@ class Stage:
     predicted: bool = False  # boxes on predicted reflections rather than on observed spots
     oversample: int | None = None  # sub-pixels a side; None: by the width of the spots
     sampled: bool = False  # whether the pixels have been asked how they were sampled
+    errors: tuple[float, float, float] | None = None  # of single spots: see refine.spot_errors.SpotErrors
 
 
 def first_stage(problem: Problem) -> Stage:
@@ -163,7 +167,8 @@ def build(problem: Problem, stage: Stage, parameters: ParameterSet, most: int | 
     half = half_widths(problem)
     blocks, noise, weights = [], [], []
     for evidence in problem.evidence:
-        plan = (bright_plan if stage.predicted else observed_plan)(problem, evidence, parameters)[:most]
+        plan = (bright_plan if stage.predicted else observed_plan)(problem, evidence, parameters)
+        plan = plan[np.arange(len(plan))[:most]]
         background = background_kind(problem, evidence, half)
         block = make_block(problem, evidence, plan, background, stage.oversample)
         blocks.append(block)
@@ -171,9 +176,11 @@ def build(problem: Problem, stage: Stage, parameters: ParameterSet, most: int | 
             Noise(block.boxes.gain[:, None], block.boxes.readout[:, None], stage.model_error, problem.counting)
         )
         weights.append(torch.ones(len(block.boxes), dtype=torch.float64))
-    objective = Objective(blocks, noise, weights, free_scales=stage.free_scales)
+    errors = None if stage.errors is None else SpotErrors(*stage.errors)
+    objective = Objective(blocks, noise, weights, free_scales=stage.free_scales, errors=errors)
     if stage.name == "robust":
-        return Objective(blocks, noise, robust_weights(objective, parameters), free_scales=stage.free_scales)
+        weights = robust_weights(objective, parameters)
+        return Objective(blocks, noise, weights, free_scales=stage.free_scales, errors=errors)
     return objective
 
 
@@ -202,24 +209,23 @@ def _under_spot(block: Block, fit: BoxFit) -> Tensor:
 
 
 def misfit(objective: Objective, parameters: ParameterSet) -> tuple[float, float]:
-    """Mean z² over all pixels under spots, and the model_error that would bring it to 1."""
-    excess, signal, weight = [], [], []
+    """Mean z² over all pixels under spots, and the model_error that makes up for its excess: m² = Σ(y² − v)/Σs².
+
+    Sums, not a mean of ratios: the faint tails that a Gaussian lacks would else make the bright pixels count for
+    nothing.
+    """
+    z2, excess, signal = [], [], []
     for index, block in enumerate(objective.blocks):
-        fit = objective.fit_boxes(index, block.model(parameters))
+        fit, held = objective.fit_boxes(index, block.model(parameters)), objective.noise[index].model_error
         under = _under_spot(block, fit)
-        excess.append(((block.boxes.counts - fit.total) ** 2)[under])
-        signal.append((fit.signal**2)[under])
-        weight.append(fit.weight[under])
-    y2, s2, w = torch.cat(excess), torch.cat(signal), torch.cat(weight)
-    if len(y2) == 0:
+        y2, s2, weight = ((block.boxes.counts - fit.total) ** 2)[under], (fit.signal**2)[under], fit.weight[under]
+        z2.append(y2 * weight)
+        excess.append(y2 - (1 / weight - held**2 * s2))
+        signal.append(s2)
+    if not any(len(part) for part in z2):
         return 1.0, 0.0
-    held = objective.noise[0].model_error
-    variance = 1 / w - held**2 * s2
-    low, high = 0.0, 2.0
-    for _ in range(40):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if float((y2 / (variance + middle**2 * s2)).mean()) > 1 else (low, middle)
-    return float((y2 * w).mean()), low
+    excess_sum, signal_sum = float(torch.cat(excess).sum()), float(torch.cat(signal).sum())
+    return float(torch.cat(z2).mean()), (max(excess_sum, 0.0) / max(signal_sum, 1e-300)) ** 0.5
 
 
 def scale_scatter(objective: Objective, parameters: ParameterSet) -> tuple[float, list[float]]:
@@ -243,15 +249,16 @@ def scale_scatter(objective: Objective, parameters: ParameterSet) -> tuple[float
 
 def next_stage(problem: Problem, stage: Stage, objective: Objective, parameters: ParameterSet) -> Stage | None:
     """What follows a converged ``stage``; None when it was the last. Says why in ``problem.choices``."""
-    if stage.name == "spots" and stage.model_error == 0 and not stage.sampled:
+    z2, _ = misfit(objective, parameters)
+    hopeless = z2 >= _HOPELESS
+    if stage.name == "spots" and stage.model_error == 0 and not stage.sampled and not hopeless:
         asked = replace(stage, sampled=True, oversample=sampling(problem, stage, parameters))
         if asked.oversample != stage.oversample:
             return asked
-    if stage.name == "spots" and problem.settings.parameters.scale != "spot" and problem.scene.has_amplitudes:
+    if stage.name == "spots" and problem.scene.has_amplitudes and _may_share_scale(problem, hopeless=hopeless):
         following = _with_amplitudes(problem, stage, objective, parameters)
         if following is not None:
             return following
-    z2, error = misfit(objective, parameters)
     if stage.name == "frame" and problem.settings.parameters.scale == "auto" and z2 >= _MISFIT:
         problem.choices.append(
             f"every spot keeps a scale of its own: one for all leaves a mean squared residual of {z2:.2g} of the noise"
@@ -260,12 +267,39 @@ def next_stage(problem: Problem, stage: Stage, objective: Objective, parameters:
     settled = stage.name == "robust" or problem.settings.loss.kind in ("poisson", "gaussian")
     if settled or (problem.settings.loss.kind == "auto" and z2 < _MISFIT):
         return None
-    error = problem.settings.loss.model_error or error
+    return _robust(problem, stage, z2, parameters)
+
+
+def _may_share_scale(problem: Problem, *, hopeless: bool) -> bool:
+    """Whether one scale a shot is worth a try: where asked for, or where the shapes are not ``hopeless``ly wrong."""
+    wish = problem.settings.parameters.scale
+    return wish == "frame" or (wish == "auto" and not hopeless)
+
+
+def _robust(problem: Problem, stage: Stage, z2: float, parameters: ParameterSet) -> Stage:
+    """The stage for spots that are not their model. It begins with the geometry that the positions gave."""
+    moved = list(problem.moved_by_positions)
+    with torch.no_grad():
+        parameters.values[moved] = problem.by_positions[moved]
+    robust = replace(stage, name="robust", errors=spread_of_spots(problem, parameters))
+    error = problem.settings.loss.model_error
+    if error is None:
+        _, error = misfit(build(problem, robust, parameters), parameters)
+    assert robust.errors is not None
     problem.choices.append(
-        f"robust: under the spots the mean squared residual is {z2:.2g} of the noise, as a spot shape wrong by "
-        f"{100 * error:.0f} % makes it"
+        f"robust: under the spots the mean squared residual is {z2:.2g} of the noise; every spot may lie "
+        f"{robust.errors[0]:.2f} px and {robust.errors[1]:.2f} frames from its place and have a shape wrong by "
+        f"{100 * error:.0f} %"
     )
-    return replace(stage, name="robust", model_error=error)
+    return replace(robust, model_error=error)
+
+
+def spread_of_spots(problem: Problem, parameters: ParameterSet) -> tuple[float, float, float]:
+    """By how much single spots are off: pixels, frames, and the relative width that the model may miss."""
+    positions = problem.positions(fitted=True)
+    positions.estimate_spread(parameters)
+    pixels, frames = torch.stack(positions.spread).median(0).values[[0, 2]].tolist()
+    return pixels, frames, _BROADENING
 
 
 def _with_amplitudes(problem: Problem, stage: Stage, objective: Objective, parameters: ParameterSet) -> Stage | None:
