@@ -10,6 +10,7 @@ from refine.frames import FrameStack
 from refine.settings import DataSettings
 
 _TILE = 9  # pixels: large enough for a variance, small against the slope of a background
+_GROUPS = 12  # of tiles of like mean: each gives one median
 
 
 def counts_photons(detector: DetectorConfig, stack: FrameStack) -> bool:
@@ -53,10 +54,20 @@ def _photon_transfer(stack: FrameStack) -> tuple[float, float]:
         spread = 1.4826 * ndimage.median_filter(step, _TILE)[_TILE // 2 :: _TILE, _TILE // 2 :: _TILE] / np.sqrt(2)
         means.append(mean[good])
         variances.append(spread[good] ** 2)
-    x, y = np.concatenate(means), np.concatenate(variances)
-    middle = np.median(x)
-    low, high = x <= middle, x > middle
-    run = np.median(x[high]) - np.median(x[low])
-    slope = (np.median(y[high]) - np.median(y[low])) / run if run > 0 else 1.0
+    return _line(np.concatenate(means), np.concatenate(variances))
+
+
+def _line(mean: np.ndarray, variance: np.ndarray) -> tuple[float, float]:
+    """(gain, readout) of variance = readout² + gain·mean, through the medians of groups of tiles of like mean.
+
+    A group's variance is known to the same fraction whatever it is, so that dark groups, which tell the read-out noise,
+    weigh by 1/variance².
+    """
+    if len(mean) == 0:
+        return 1.0, 0.0
+    groups = [group for group in np.array_split(np.argsort(mean, kind="stable"), _GROUPS) if len(group)]
+    x = np.array([np.median(mean[group]) for group in groups])
+    y = np.maximum([np.median(variance[group]) for group in groups], 1e-6)
+    slope, offset = np.polyfit(x, y, 1, w=1 / y) if np.ptp(x) > 0 else (1.0, np.median(y) - np.median(x))
     slope = float(np.clip(slope, 0.1, 1e4))
-    return slope, float(np.sqrt(max(np.median(y) - slope * max(middle, 0.0), 1e-6)))
+    return slope, float(np.sqrt(max(offset, 1e-6)))

@@ -87,7 +87,7 @@ def document(template: str = "small_###.cbf") -> dict[str, Any]:
     }
 
 
-def write(folder: Path) -> Path:
+def write(folder: Path, *, oversample: int = 3) -> Path:
     """Write start.expt, F.hkl and the frames into ``folder``; the path of start.expt."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "start.expt"
@@ -109,7 +109,7 @@ def write(folder: Path) -> Path:
         detector.rotation[0] = torch.tensor(TILT, dtype=torch.float64)
     beam = Beam(replace(entry.beam, fluence=1 / CLASSICAL_ELECTRON_RADIUS_SQUARED))
     experiment = Experiment(crystal, beam, detector, StructureFactors(hkl, amplitudes))
-    renderer = Renderer(experiment, settings=RenderSettings(oversample=3))
+    renderer = Renderer(experiment, settings=RenderSettings(oversample=oversample))
     with torch.no_grad():
         images = [renderer.images(entry.scan.exposure(frame, 8))[0].numpy() for frame in range(FRAMES)]
     scale = STRONGEST / max(float(image.max()) for image in images)
