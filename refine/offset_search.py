@@ -6,16 +6,19 @@ Pairs of an observed and a predicted spot vote for the shift between them: the r
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from nbtorch.functional.rotation import rotation_matrix
 from refine.lattice_view import Candidates, Floats, View
 
 _MOST_OFFSETS = 12
 _BIN = 2.0  # pixels; votes are counted in 2×2 bins, so that none is cut by an edge
+_AT_ONCE = 10**6  # pairs times variants that vote together, which bounds the memory
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,10 @@ def find_offsets(view: View, candidates: Candidates, settings: SearchSettings) -
     """
     chosen = slice(0, settings.brightest)
     poll = _Poll(settings)
-    for rotation in _turns(view, settings):
-        turned = candidates.turned(rotation)
+    rotations = _turns(view, settings)
+    matrices = rotation_matrix(torch.as_tensor(np.deg2rad(rotations))).numpy()
+    for rotation, matrix in zip(rotations, matrices, strict=True):
+        turned = replace(candidates, reciprocal=candidates.reciprocal @ matrix.T)
         if not view.scan:
             turned = turned.at(np.abs(view.miss(turned)) <= settings.miss)
         pairs = _pairs(view, chosen, turned, settings)
@@ -115,21 +120,38 @@ class _Poll:
         # An edge that moves by two bins makes a step of scale or turn worth trying; smaller ones first.
         scales = _steps(self.settings.scale, 2 * _BIN / radius)
         turns = _steps(self.settings.degrees, float(np.rad2deg(2 * _BIN / radius)))
-        for turn in turns[np.argsort(np.abs(turns), kind="stable")]:
-            rotated = predicted @ _turn_matrix(turn).T
-            for scale in scales[np.argsort(np.abs(scales), kind="stable")]:
-                four = self._fours(observed - (1 + scale) * rotated)
-                better = four > self.votes
-                self.votes[better], self.which[better], self.chance[better] = four[better], len(self.how), four.mean()
-                self.how.append((float(scale), float(turn), rotation))
+        variants = [
+            (float(scale), float(turn))
+            for turn in turns[np.argsort(np.abs(turns), kind="stable")]
+            for scale in scales[np.argsort(np.abs(scales), kind="stable")]
+        ]
+        size = max(1, _AT_ONCE // max(1, len(observed)))
+        for start in range(0, len(variants), size):
+            self._count(observed, predicted, rotation, variants[start : start + size])
+
+    def _count(
+        self, observed: Floats, predicted: Floats, rotation: Floats, variants: list[tuple[float, float]]
+    ) -> None:
+        """Let pairs [m, 2] vote with ``variants`` of (scale, turn): the first of those with the most votes is kept."""
+        rotated = predicted @ np.stack([_turn_matrix(turn).T for _, turn in variants])
+        stretch = 1 + np.array([scale for scale, _ in variants])
+        four = self._fours(observed - stretch[:, None, None] * rotated)
+        first = four.argmax(0)
+        most = np.take_along_axis(four, first[None], 0)[0]
+        better = most > self.votes
+        self.votes[better], self.which[better] = most[better], len(self.how) + first[better]
+        self.chance[better] = four.mean((1, 2))[first[better]]
+        self.how += [(scale, turn, rotation) for scale, turn in variants]
 
     def _fours(self, shift: Floats) -> NDArray[np.int64]:
-        """How many shifts [m, 2] fall in every square of 2×2 bins."""
+        """How many of the shifts [V, m, 2] of each variant fall in every square of 2×2 bins."""
         place = (shift + self.settings.pixels) / _BIN
-        inside = np.all((place >= 0) & (place < self.side), axis=1)
-        cell = place[inside].astype(int)
-        votes = np.bincount(cell[:, 0] * self.side + cell[:, 1], minlength=self.side**2).reshape(self.side, self.side)
-        return np.asarray(votes[:-1, :-1] + votes[1:, :-1] + votes[:-1, 1:] + votes[1:, 1:])
+        inside = np.nonzero(((place >= 0) & (place < self.side)).all(-1))
+        across, down = place[inside].astype(int).T
+        shape = (len(shift), self.side, self.side)
+        votes = np.bincount(np.ravel_multi_index((inside[0], across, down), shape), minlength=int(np.prod(shape)))
+        votes = votes.reshape(shape)
+        return np.asarray(votes[:, :-1, :-1] + votes[:, 1:, :-1] + votes[:, :-1, 1:] + votes[:, 1:, 1:])
 
     def winners(self) -> tuple[Offset, ...]:
         """The shifts with the most votes, none near a better one."""
