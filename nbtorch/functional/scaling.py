@@ -13,4 +13,4 @@ def photons(intensity: Tensor, fluence: Tensor, steps: int) -> Tensor:
     intensity: [P] I(p), summed over everything and already weighted by capture·polarization·solid angle.
     fluence: [] photons/m². steps: sources · mosaic domains · spindle steps · oversample² (layers are not in it).
     """
-    return CLASSICAL_ELECTRON_RADIUS_SQUARED * fluence * intensity / steps
+    return (CLASSICAL_ELECTRON_RADIUS_SQUARED * fluence / steps) * intensity  # one pass over the pixels

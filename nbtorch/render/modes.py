@@ -23,19 +23,24 @@ def combine(scene: Scene, weight: Tensor, sums: Tensor, background: Tensor | Non
     The background is one more term, at the mean weight over sub-pixels and sources of the whole sensor. Linear in
     ``weight``, and in (``sums``, ``background`` [...]) together: its tangents are two calls of itself.
     """
-    total = (weight * sums).sum(-1) if sums.shape[-1] > 1 else (weight * sums).squeeze(-1)
-    if scene.per_pixel > 1:
-        total = total.unflatten(-1, (-1, scene.per_pixel)).sum(-1)
+    each = scene.per_pixel * sums.shape[-1]
+    terms = (weight * sums).flatten(-2)
+    total = terms.unflatten(-1, (-1, each)).sum(-1) if each > 1 else terms
     if background is None:
         return total
-    of_pixel = weight.flatten(-2).unflatten(-1, (-1, scene.per_pixel * weight.shape[-1]))
-    return total + background[..., None] * of_pixel.mean(-1) * scene.layers
+    mean = weight.flatten(-2).unflatten(-1, (-1, each)).mean(-1)
+    return total + background[..., None] * mean * scene.layers
+
+
+def source_weighted(scene: Scene, weight: Tensor) -> Tensor:
+    """``weight`` [..., P, S] times that of each source; a single source's is 1, being normalized to mean 1."""
+    return weight * scene.source_weight if weight.shape[-1] > 1 else weight
 
 
 def exact(scene: Scene, samples: Samples, settings: RenderSettings) -> Tensor:
     """Each term weighted by its own capture·polarization·solid angle [pixels]: the physics."""
     diffracted, weight = kernels.pixel_rays(scene.panels, scene.beam, samples, scene.rays, scene.lattice.backend)
-    return combine(scene, weight * scene.source_weight, scene.sources_of(diffracted), scene.background)
+    return combine(scene, source_weighted(scene, weight), scene.sources_of(diffracted), scene.background)
 
 
 def with_background(scene: Scene, intensity: Tensor) -> Tensor:
@@ -143,4 +148,12 @@ MODES: dict[str, Callable[[Scene, Samples, RenderSettings], Tensor]] = {
     "running": running,
 }
 
-__all__ = ["MODES", "cached_factors", "combine", "final_factors", "running_intensity", "with_background"]
+__all__ = [
+    "MODES",
+    "cached_factors",
+    "combine",
+    "final_factors",
+    "running_intensity",
+    "source_weighted",
+    "with_background",
+]

@@ -11,16 +11,19 @@ from torch.utils.checkpoint import checkpoint
 from nbtorch.config import Exposure, RenderSettings
 from nbtorch.functional import scaling
 from nbtorch.kernels import reference
+from nbtorch.kernels.dispatch import uses_native
 from nbtorch.models.experiment import Experiment
 from nbtorch.render.modes import MODES, final_factors, running_intensity, with_background
 from nbtorch.render.pixels import PixelSelection, full_frame
 from nbtorch.render.samples import Terms, sample_points
 from nbtorch.render.scene import Scene, auto_oversample, scenes
-from nbtorch.render.tangents import SceneTangents, intensity_and_tangents
+from nbtorch.render.tangents import SceneTangents, intensity_and_tangents, scene_tensors
 
 Progress = Callable[[int, int], None]
-_RAY_BYTES = 40  # numbers that autograd keeps for one sample and source, counted on the reference
-_TERM_BYTES = 24  # and for each of its orientations, where the reference sums them
+_NATIVE_BYTES = 96  # of one sample, with its gradient, where the C kernels serve; they take float64
+_NATIVE_SOURCE_BYTES = 40  # and of each of its sources
+_RAY_NUMBERS = 40  # that autograd keeps for one sample and source, counted on the reference
+_TERM_NUMBERS = 24  # and for each of its orientations, where the reference sums them
 
 
 class Renderer(nn.Module):
@@ -63,7 +66,7 @@ class Renderer(nn.Module):
                 blocks.append(self._photons(scene, block))
             if progress is not None:
                 progress(min(start + size, len(pixels)), len(pixels))
-        return torch.cat(blocks)
+        return torch.cat(blocks) if len(blocks) > 1 else blocks[0]
 
     def images(self, exposure: Exposure | None = None, progress: Progress | None = None) -> list[Tensor]:
         """One image [slow, fast] of photons a panel; pixels that are not selected are 0."""
@@ -144,9 +147,13 @@ class Renderer(nn.Module):
 
     def _block_size(self, scene: Scene) -> int:
         """Pixels in a block, so that a block takes about ``block_bytes``."""
-        fused = self.settings.backend != "reference" and self.settings.mode != "running"
-        numbers = _RAY_BYTES + (0 if fused else _TERM_BYTES * len(scene.basis))
-        each = scene.per_pixel * len(scene.wavelength) * numbers * scene.basis.element_size()
+        samples, sources = scene.per_pixel, len(scene.wavelength)
+        tensors = [tensor for tensor in scene_tensors(scene) if tensor is not None]
+        if self.settings.mode != "running" and uses_native(self.settings.backend, tensors):
+            each = samples * (_NATIVE_BYTES + _NATIVE_SOURCE_BYTES * sources)
+        else:
+            of_terms = _TERM_NUMBERS * len(scene.basis)
+            each = samples * sources * (_RAY_NUMBERS + of_terms) * scene.basis.element_size()
         return max(1, self.settings.block_bytes // each)
 
 

@@ -14,7 +14,7 @@ from nbtorch.functional.tangents import tangents
 from nbtorch.kernels.dispatch import pixel_rays, uses_native
 from nbtorch.kernels.jacobian import LatticeTangents, RayTangents, lattice_jvp, pixel_rays_jvp
 from nbtorch.kernels.reference import Samples
-from nbtorch.render.modes import combine
+from nbtorch.render.modes import combine, source_weighted
 from nbtorch.render.scene import Scene
 
 
@@ -121,11 +121,11 @@ def _rays(scene: Scene, samples: Samples, dots: SceneTangents) -> _Rays:
     """The rays of ``samples``. A tangent that moves none, such as every crystal's, costs nothing here."""
     of_rays = (dots.frame, dots.absorption, dots.layer_step, dots.incident, dots.polarization_axis, dots.kahn_factor)
     moves = [(dot.flatten(1) if dot.dim() > 1 else dot[:, None]).any(1) for dot in of_rays if dot is not None]
-    if dots.source_weight is not None:
+    if dots.source_weight is not None and len(scene.wavelength) > 1:
         moves.append(dots.source_weight.any(1))
     if not moves:
         rays, weight = pixel_rays(scene.panels, scene.beam, samples, scene.rays, scene.lattice.backend)
-        return _Rays(rays, weight * scene.source_weight, None, None, torch.zeros(0, dtype=torch.long))
+        return _Rays(rays, source_weighted(scene, weight), None, None, torch.zeros(0, dtype=torch.long))
     moving = torch.stack(moves).any(0).nonzero()[:, 0]
     chosen = SceneTangents(*(None if dot is None else dot[moving] for dot in dots))
     depth, layer = _sensor_tangents(scene, samples, chosen.layer_step)
@@ -142,12 +142,12 @@ def _rays(scene: Scene, samples: Samples, dots: SceneTangents) -> _Rays:
     (rays, weight), (dot_rays, dot_weight) = pixel_rays_jvp(
         scene.panels, scene.beam, samples, scene.rays, along, scene.lattice.backend
     )
-    dot_weight = dot_weight * scene.source_weight
-    if chosen.source_weight is not None:
+    dot_weight = source_weighted(scene, dot_weight)
+    if chosen.source_weight is not None and len(scene.wavelength) > 1:
         dot_weight = dot_weight + weight * chosen.source_weight[:, None]
     if len(moving) < dots.number:
         dot_rays = dot_rays.new_zeros(dots.number, *rays.shape).index_copy(0, moving, dot_rays)
-    return _Rays(rays, weight * scene.source_weight, dot_rays, dot_weight, moving)
+    return _Rays(rays, source_weighted(scene, weight), dot_rays, dot_weight, moving)
 
 
 def _sensor_tangents(scene: Scene, samples: Samples, step: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
