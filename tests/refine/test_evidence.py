@@ -62,7 +62,7 @@ def test_a_lost_frame_costs_its_own_spots_alone(folder: Path, scene: Scene, stac
     assert 0 < early.sum() < len(whole)
     assert part.last_frame.max() == 1
     apart = np.hypot(whole.fast[early, None] - part.fast, whole.slow[early, None] - part.slow)
-    assert np.mean(apart.min(1) < 0.5) > 0.8  # seen 0.92: local backgrounds over two frames are not those over three
+    assert np.mean(apart.min(1) < 0.5) > 0.8  # seen 0.89: local backgrounds over two frames are not those over three
 
 
 def test_moving_the_parameters_moves_a_copy(folder: Path, scene: Scene) -> None:
