@@ -13,6 +13,7 @@ from refine.normal import dense
 from refine.objective import Objective, restraint_loss
 from refine.parameters import ParameterSet
 from refine.solver import joint_gradient, whole_matrix
+from refine.spot_errors import SpotErrors
 from tests.refine import tiny
 
 FREE = ("detector.*", "crystal[*].rot_*", "crystal[*].n_*", "crystal[*].a")
@@ -67,6 +68,7 @@ NOISES = {
     "poisson": {"counting": True},
     "gaussian with read-out noise and gain": {"counting": False},
     "with an error of the shape": {"counting": False, "model_error": 0.2},
+    "with errors of single spots": {"counting": False, "model_error": 0.1, "errors": SpotErrors(0.2, 0.1, 0.2)},
 }
 
 

@@ -37,6 +37,7 @@ from refine.physical import (
 )
 from refine.settings import DataSettings, FitSettings, ParameterSettings
 from refine.shoeboxes import BoxPlan, Shoeboxes, cut, plan_boxes
+from refine.spot_errors import SpotErrors
 
 SIZE, PIXEL, DISTANCE, WAVELENGTH = 96, 0.25, 40.0, 1.0
 CELL = (23.0, 27.0, 31.0, 90.0, 90.0, 90.0)
@@ -188,6 +189,7 @@ class Tiny:
         free_scales: bool = True,
         counting: bool = True,
         model_error: float = 0.0,
+        errors: SpotErrors | None = None,
     ) -> Objective:
         """The objective of one draw."""
         blocks = [copy(block) for block in self.blocks]
@@ -195,7 +197,7 @@ class Tiny:
             block.boxes = replace(block.boxes, counts=torch.where(block.boxes.valid, counts, 0))
         noise = [Noise(b.boxes.gain[:, None], b.boxes.readout[:, None], model_error, counting) for b in blocks]
         weights = [torch.ones(len(block.boxes), dtype=torch.float64) for block in blocks]
-        return Objective(blocks, noise, weights, free_scales=free_scales)
+        return Objective(blocks, noise, weights, free_scales=free_scales, errors=errors)
 
     def start(self, values: Tensor | None = None) -> ParameterSet:
         """The parameters at their start, or at ``values``."""
@@ -250,4 +252,5 @@ def with_counts(objective: Objective, counts: Sequence[Tensor], weights: Sequenc
     blocks = [copy(block) for block in objective.blocks]
     for block, values in zip(blocks, counts, strict=True):
         block.boxes = replace(block.boxes, counts=torch.where(block.boxes.valid, values, 0))
-    return Objective(blocks, objective.noise, weights or objective.box_weights, free_scales=objective.free_scales)
+    chosen = weights or objective.box_weights
+    return Objective(blocks, objective.noise, chosen, free_scales=objective.free_scales, errors=objective.errors)
