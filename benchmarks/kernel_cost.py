@@ -10,7 +10,6 @@ from benchmarks.measuring import timed
 from benchmarks.scenes import SCENES, renderer
 from nbtorch.config import LatticeSettings, Precision, RenderSettings, Shape
 from nbtorch.kernels import LatticeTangents, lattice_jvp, lattice_sum, pixel_rays
-from nbtorch.render.samples import sample_points
 
 PIXELS = 128
 N_TANGENTS = 12  # nine of cell and misset, three of the detector
@@ -30,8 +29,7 @@ def measure(shape: Shape, precision: Precision, culling: float) -> dict[str, Any
     model = renderer(scene, shape, RenderSettings())
     with torch.no_grad():
         shared = model.scene()
-        samples = sample_points(model.pixels, model.experiment.detector, 1)
-        diffracted, _ = pixel_rays(shared.panels, shared.beam, samples, shared.rays)
+        diffracted, _ = pixel_rays(shared.panels, shared.beam, shared.samples_of(model.pixels), shared.rays)
     settings = LatticeSettings(shape=shape, default_F=100.0, precision=precision, culling=culling)
     tensors = [diffracted, shared.beam.incident, shared.wavelength, shared.basis, shared.n_cells, shared.metric]
     weight = shared.orientation_weight

@@ -16,8 +16,8 @@ from nbtorch.functional.structure_factor import StructureFactorTable
 from nbtorch.kernels import blocks, reference
 from nbtorch.kernels.lattice_function import LatticeStatics, LatticeSum
 from nbtorch.kernels.native import lattice_op, library, rays_op
-from nbtorch.kernels.rays_function import PixelRays, RayStatics
-from nbtorch.kernels.reference import BeamFrame, PanelFrames, RaySettings, Samples
+from nbtorch.kernels.rays_function import PixelRays, RayStatics, sample_tensors
+from nbtorch.kernels.reference import BeamFrame, PanelFrames, RaySettings, SampleGrid, Samples
 
 logger = logging.getLogger("nbtorch")
 NATIVE_DTYPES = (torch.float32, torch.float64)
@@ -85,19 +85,19 @@ def lattice_sum(
 
 
 def pixel_rays(
-    panels: PanelFrames, beam: BeamFrame, samples: Samples, settings: RaySettings, backend: str = "auto"
+    panels: PanelFrames, beam: BeamFrame, samples: Samples | SampleGrid, settings: RaySettings, backend: str = "auto"
 ) -> tuple[Tensor, Tensor]:
     """(diffracted [P, 3] unit, weight [P, S] = capture·polarization·solid angle) of ``samples``.
 
     Arguments and source: :func:`nbtorch.kernels.reference.pixel_rays`. Differentiable like :func:`lattice_sum`.
     A curved detector is served by the twin even where native is asked for: no real one is, and nothing waits for it.
     """
-    floats = (*panels, *beam, *samples[1:])
+    floats = (*panels, *beam, *sample_tensors(samples))
     if not uses_native(backend, floats) or settings.curved:
         return reference.pixel_rays(panels, beam, samples, settings)
     along_e, along_b = polarization_axes(beam.incident, beam.polarization_axis)
-    statics = RayStatics(samples.panel, settings.point_pixel, settings.polarized)
-    tensors = (*panels, beam.incident, along_e, along_b, beam.kahn_factor, *samples[1:])
+    statics = RayStatics.of(samples, settings)
+    tensors = (*panels, beam.incident, along_e, along_b, beam.kahn_factor, *sample_tensors(samples))
     rays = (
         rays_op.rays_value(tensors, *statics.flat)
         if torch.compiler.is_compiling()

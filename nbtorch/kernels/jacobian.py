@@ -21,7 +21,8 @@ from nbtorch.kernels.direct import direct
 from nbtorch.kernels.dispatch import uses_native
 from nbtorch.kernels.lattice_function import LatticeStatics
 from nbtorch.kernels.native import lattice_op, rays_op
-from nbtorch.kernels.reference import BeamFrame, PanelFrames, RaySettings, Samples
+from nbtorch.kernels.rays_function import RayStatics, sample_tensors
+from nbtorch.kernels.reference import BeamFrame, PanelFrames, RaySettings, SampleGrid, Samples
 
 
 class LatticeTangents(NamedTuple):
@@ -51,6 +52,7 @@ class RayTangents(NamedTuple):
     slow: Tensor | None = None  # [T, P]
     depth: Tensor | None = None  # [T, P]
     layer: Tensor | None = None  # [T, P]
+    layer_step: Tensor | None = None  # [T, N], of a grid, in the place of the four above
 
 
 def _count(tangents: Sequence[Tensor | None]) -> int:
@@ -129,25 +131,24 @@ def _axes_jvp(beam: BeamFrame, tangents: RayTangents, count: int) -> tuple[list[
 def pixel_rays_jvp(
     panels: PanelFrames,
     beam: BeamFrame,
-    samples: Samples,
+    samples: Samples | SampleGrid,
     settings: RaySettings,
     tangents: RayTangents,
     backend: str = "auto",
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """((diffracted, weight), (their tangents [T, P, 3], [T, P, S])) of ``pixel_rays``. Not differentiable."""
-    if settings.curved or not uses_native(backend, (*panels, *beam, *samples[1:])):
+    places, statics = sample_tensors(samples), RayStatics.of(samples, settings)
+    if settings.curved or not uses_native(backend, (*panels, *beam, *places)):
 
         def rays(*moved: Tensor) -> tuple[Tensor, Tensor]:
-            placed = Samples(samples.panel, *moved[7:])
-            return reference.pixel_rays(PanelFrames(*moved[:3]), BeamFrame(*moved[3:7]), placed, settings)
+            listed = statics.listed(*moved[7:])
+            return reference.pixel_rays(PanelFrames(*moved[:3]), BeamFrame(*moved[3:7]), listed, settings)
 
-        (diffracted, weight), (dot_diffracted, dot_weight) = _push(rays, (*panels, *beam, *samples[1:]), tangents)
+        (diffracted, weight), (dot_diffracted, dot_weight) = _push(rays, (*panels, *beam, *places), tangents)
         return (diffracted, weight), (dot_diffracted, dot_weight)
     count = _count(tangents)
     axes, of_axes = _axes_jvp(beam, tangents, count)
-    inputs = (*panels, beam.incident, *axes, beam.kahn_factor, *samples[1:])
+    inputs = (*panels, beam.incident, *axes, beam.kahn_factor, *places)
     moved = (*tangents[:4], *of_axes, *tangents[6:])
-    diffracted, weight, dot_diffracted, dot_weight = direct(rays_op.rays_tangents)(
-        inputs, moved, count, samples.panel, settings.point_pixel, settings.polarized
-    )
+    diffracted, weight, dot_diffracted, dot_weight = direct(rays_op.rays_tangents)(inputs, moved, count, *statics.flat)
     return (diffracted, weight), (dot_diffracted, dot_weight)

@@ -14,6 +14,7 @@ from nbtorch.functional import absorption, detector
 from nbtorch.kernels.batching import apply_one_by_one, batch_size, leading
 from nbtorch.kernels.direct import direct
 from nbtorch.kernels.native import rays_op
+from nbtorch.kernels.reference import RaySettings, SampleGrid, Samples
 
 N_TENSORS = len(rays_op.ARGUMENTS)
 
@@ -22,26 +23,52 @@ N_TENSORS = len(rays_op.ARGUMENTS)
 class RayStatics:
     """What of the rays cannot be differentiated. Not a tuple: ``vmap`` would look inside."""
 
-    panel: Tensor  # [P]
+    pixels: tuple[Tensor, ...]  # panel [P], or panel, slow, fast [pixels] of a grid
     point_pixel: bool
     polarized: bool
+    layers: int = 0  # of a grid
+    oversample: int = 0
 
     @property
-    def flat(self) -> tuple[Tensor, bool, bool]:
+    def flat(self) -> tuple[tuple[Tensor, ...], bool, bool, int, int]:
         """The operators' last arguments."""
-        return self.panel, self.point_pixel, self.polarized
+        return self.pixels, self.point_pixel, self.polarized, self.layers, self.oversample
+
+    @classmethod
+    def of(cls, samples: Samples | SampleGrid, settings: RaySettings) -> RayStatics:
+        """Statics of ``samples``."""
+        choices = settings.point_pixel, settings.polarized
+        if isinstance(samples, SampleGrid):
+            return cls((samples.panel, samples.slow, samples.fast), *choices, samples.layers, samples.oversample)
+        return cls((samples.panel,), *choices)
+
+    def listed(self, fast: Tensor, slow: Tensor, depth: Tensor, layer: Tensor, layer_step: Tensor) -> Samples:
+        """The samples written out, from the last of the operators' tensors."""
+        if self.oversample:
+            panel, of_slow, of_fast = self.pixels
+            return SampleGrid(panel, of_slow, of_fast, layer_step, self.layers, self.oversample).listed()
+        return Samples(self.pixels[0], fast, slow, depth, layer)
+
+
+def sample_tensors(samples: Samples | SampleGrid) -> tuple[Tensor, ...]:
+    """fast, slow, depth, layer and layer_step of ``samples`` as the operators take them."""
+    if isinstance(samples, SampleGrid):
+        none = samples.layer_step.new_empty(0)
+        return none, none, none, none, samples.layer_step
+    return (*samples[1:], samples.fast.new_empty(0))
 
 
 def rays_from_axes(statics: RayStatics, tensors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """(diffracted [P, 3], weight [P, S]) in PyTorch, of the operators' arguments; for derivatives of derivatives."""
-    frames, sizes, absorptions, incident, along_e, along_b, kahn, fast, slow, depth, layer = tensors
-    frame, size = frames[statics.panel], sizes[statics.panel]
+    frames, sizes, absorptions, incident, along_e, along_b, kahn, *places = tensors
+    panel, fast, slow, depth, layer = statics.listed(*places)
+    frame, size = frames[panel], sizes[panel]
     position = detector.sample_position(frame, size, fast, slow, depth)
     airpath = position.norm(dim=-1)
     diffracted = position / airpath[:, None]
     close = (frame[:, 3] * frame[:, 2]).sum(-1)
     omega = detector.solid_angle(airpath, close, size.prod(-1), point_pixel=statics.point_pixel)
-    capture = absorption.capture(diffracted, frame[:, 2], depth, layer, absorptions[statics.panel])
+    capture = absorption.capture(diffracted, frame[:, 2], depth, layer, absorptions[panel])
     weight = (capture * omega)[:, None].expand(-1, len(incident))
     if statics.polarized:
         cosine, e, b = (diffracted @ axes.transpose(-1, -2) for axes in (incident, along_e, along_b))

@@ -97,6 +97,45 @@ class Samples(NamedTuple):
     depth: Tensor
     layer: Tensor
 
+    def listed(self) -> Samples:
+        """Themselves; a :class:`SampleGrid` is written out."""
+        return self
+
+
+class SampleGrid(NamedTuple):
+    """The same samples in every pixel: ``layers`` layers of ``oversample``² sub-pixels.
+
+    panel, slow, fast: [pixels] (long). layer_step: [N] mm, the thickness of one sensor layer of each panel.
+    Samples run over layer, slow sub-pixel, fast sub-pixel, the last innermost. Sub-pixel (i, j) lies at (S + (i + ½)/n,
+    F + (j + ½)/n). docs/physics.md §2.1.
+    """
+
+    panel: Tensor
+    slow: Tensor
+    fast: Tensor
+    layer_step: Tensor
+    layers: int
+    oversample: int
+
+    def listed(self) -> Samples:
+        """Every sample written out, [pixels·layers·oversample²]."""
+        like = self.layer_step
+        sub = (torch.arange(self.oversample, dtype=like.dtype, device=like.device) + 0.5) / self.oversample
+        index = torch.arange(self.layers, dtype=like.dtype, device=like.device)
+        shape = (len(self.panel), self.layers, self.oversample, self.oversample)
+        step = like[self.panel]
+
+        def spread(value: Tensor) -> Tensor:
+            return value.expand(shape).reshape(-1)
+
+        return Samples(
+            panel=spread(self.panel[:, None, None, None]),
+            fast=spread((self.fast[:, None] + sub)[:, None, None, :]),
+            slow=spread((self.slow[:, None] + sub)[:, None, :, None]),
+            depth=spread((step[:, None] * index)[:, :, None, None]),
+            layer=spread(step[:, None, None, None]),
+        )
+
 
 class RayTerms(NamedTuple):
     """Every geometric intermediate of P samples and S sources."""
@@ -142,8 +181,9 @@ class RaySettings(NamedTuple):
     curved_distance: float | None = None  # mm; None: where the beam meets the panel
 
 
-def ray_terms(panels: PanelFrames, beam: BeamFrame, samples: Samples, settings: RaySettings) -> RayTerms:
+def ray_terms(panels: PanelFrames, beam: BeamFrame, samples: Samples | SampleGrid, settings: RaySettings) -> RayTerms:
     """Geometric intermediates of ``samples``; see :class:`RayTerms`. Source: docs/physics.md §2.1, §2.2, §4."""
+    samples = samples.listed()
     frame = panels.frame[samples.panel]
     pixel_size = panels.pixel_size[samples.panel]
     position = detector.sample_position(frame, pixel_size, samples.fast, samples.slow, samples.depth)
@@ -168,7 +208,9 @@ def ray_terms(panels: PanelFrames, beam: BeamFrame, samples: Samples, settings: 
     )
 
 
-def pixel_rays(panels: PanelFrames, beam: BeamFrame, samples: Samples, settings: RaySettings) -> tuple[Tensor, Tensor]:
+def pixel_rays(
+    panels: PanelFrames, beam: BeamFrame, samples: Samples | SampleGrid, settings: RaySettings
+) -> tuple[Tensor, Tensor]:
     """(diffracted [P, 3] unit, weight [P, S] = capture·polarization·solid angle) of ``samples``.
 
     Fuses position, solid angle, absorption and polarization; arguments as in :func:`ray_terms`.

@@ -13,7 +13,7 @@ from torch import Tensor
 from nbtorch import kernels
 from nbtorch.config import RenderSettings
 from nbtorch.kernels import reference
-from nbtorch.kernels.reference import RayTerms, Samples
+from nbtorch.kernels.reference import RayTerms, SampleGrid
 from nbtorch.render.scene import Scene
 
 
@@ -37,7 +37,7 @@ def source_weighted(scene: Scene, weight: Tensor) -> Tensor:
     return weight * scene.source_weight if weight.shape[-1] > 1 else weight
 
 
-def exact(scene: Scene, samples: Samples, settings: RenderSettings) -> Tensor:
+def exact(scene: Scene, samples: SampleGrid, settings: RenderSettings) -> Tensor:
     """Each term weighted by its own capture·polarization·solid angle [pixels]: the physics."""
     diffracted, weight = kernels.pixel_rays(scene.panels, scene.beam, samples, scene.rays, scene.lattice.backend)
     return combine(scene, source_weighted(scene, weight), scene.sources_of(diffracted), scene.background)
@@ -48,7 +48,7 @@ def with_background(scene: Scene, intensity: Tensor) -> Tensor:
     return intensity if scene.background is None else intensity + scene.background
 
 
-def cached(scene: Scene, samples: Samples, settings: RenderSettings) -> Tensor:
+def cached(scene: Scene, samples: SampleGrid, settings: RenderSettings) -> Tensor:
     """The plain sum times one capture, polarization and solid angle a pixel [pixels]: nanoBragg's default."""
     if scene.per_pixel == 1 and scene.lattice.dmin == 0:
         diffracted, weight = kernels.pixel_rays(scene.panels, scene.beam, samples, scene.rays, scene.lattice.backend)
@@ -123,7 +123,7 @@ def _running_factor(rays: RayTerms, settings: RenderSettings) -> Tensor:
     return factor * rays.solid_angle[:, None] if settings.running_omega else factor
 
 
-def running(scene: Scene, samples: Samples, settings: RenderSettings) -> Tensor:
+def running(scene: Scene, samples: SampleGrid, settings: RenderSettings) -> Tensor:
     """The running sum times the factors that were not in it [pixels]: nanoBragg's -oversample_thick, _polar, _omega."""
     rays = reference.ray_terms(scene.panels, scene.beam, samples, scene.rays)
     capture, polarization, solid_angle = final_factors(scene, rays, settings)
@@ -142,7 +142,7 @@ def final_factors(scene: Scene, rays: RayTerms, settings: RenderSettings) -> tup
     return capture, polarization, solid_angle
 
 
-MODES: dict[str, Callable[[Scene, Samples, RenderSettings], Tensor]] = {
+MODES: dict[str, Callable[[Scene, SampleGrid, RenderSettings], Tensor]] = {
     "exact": exact,
     "cached": cached,
     "running": running,

@@ -15,7 +15,7 @@ from nbtorch.kernels.dispatch import uses_native
 from nbtorch.models.experiment import Experiment
 from nbtorch.render.modes import MODES, final_factors, running_intensity, with_background
 from nbtorch.render.pixels import PixelSelection, full_frame
-from nbtorch.render.samples import Terms, sample_points
+from nbtorch.render.samples import Terms
 from nbtorch.render.scene import Scene, auto_oversample, scenes
 from nbtorch.render.tangents import SceneTangents, intensity_and_tangents, scene_tensors
 
@@ -86,7 +86,7 @@ class Renderer(nn.Module):
         device = scene.basis.device
         index = [torch.tensor([value], device=device) for value in (panel, slow, fast)]
         pixel = PixelSelection(index[0], index[1], index[2], self.pixels.shapes)
-        samples = sample_points(pixel, scene.layer_step, scene.layers, scene.oversample)
+        samples = scene.samples_of(pixel)
         rays = reference.ray_terms(scene.panels, scene.beam, samples, scene.rays)
         lattice = reference.lattice_terms(
             rays.diffracted,
@@ -138,7 +138,7 @@ class Renderer(nn.Module):
 
     def _photons(self, scene: Scene, pixels: PixelSelection, dots: SceneTangents | None = None) -> Tensor:
         """Photons [P] of a block, with ``dots`` [1 + T, P] with their tangents: the single normalization step."""
-        samples = sample_points(pixels, scene.layer_step, scene.layers, scene.oversample)
+        samples = scene.samples_of(pixels)
         if dots is None:
             intensity = MODES[self.settings.mode](scene, samples, self.settings)
         else:

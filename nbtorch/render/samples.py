@@ -1,4 +1,4 @@
-"""Which points of a pixel are sampled, and every intermediate of those samples."""
+"""Every intermediate of those samples."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from nbtorch.config import DetectorConfig
-from nbtorch.kernels.reference import LatticeTerms, RayTerms, Samples
-from nbtorch.render.pixels import PixelSelection
+from nbtorch.kernels.reference import LatticeTerms, RayTerms
 
 
 @dataclass(frozen=True)
@@ -41,25 +40,3 @@ def layer_step(detector: DetectorConfig, thickness: Tensor) -> Tensor:
     if detector.layer_step is not None:
         return torch.full_like(thickness, detector.layer_step)
     return thickness / detector.layers
-
-
-def sample_points(pixels: PixelSelection, layer_step: Tensor, layers: int, oversample: int) -> Samples:
-    """The samples of ``pixels``, [P·layers·oversample²]: layer, slow sub-pixel, fast sub-pixel, the last innermost.
-
-    layer_step: [N] mm, of every panel. Sub-pixel (i, j) lies at (S + (i + ½)/n, F + (j + ½)/n). docs/physics.md §2.1.
-    """
-    sub = (torch.arange(oversample, dtype=layer_step.dtype, device=layer_step.device) + 0.5) / oversample
-    shape = (len(pixels), layers, oversample, oversample)
-    step = layer_step[pixels.panel]
-    index = torch.arange(layers, dtype=layer_step.dtype, device=layer_step.device)
-
-    def spread(value: Tensor) -> Tensor:
-        return value.expand(shape).reshape(-1)
-
-    return Samples(
-        panel=spread(pixels.panel[:, None, None, None]),
-        fast=spread((pixels.fast[:, None] + sub)[:, None, None, :]),
-        slow=spread((pixels.slow[:, None] + sub)[:, None, :, None]),
-        depth=spread((step[:, None] * index)[:, :, None, None]),
-        layer=spread(step[:, None, None, None]),
-    )

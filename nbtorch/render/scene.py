@@ -13,8 +13,9 @@ from nbtorch import kernels
 from nbtorch.config import Exposure, LatticeSettings, RenderSettings
 from nbtorch.functional import background
 from nbtorch.functional.structure_factor import StructureFactorTable
-from nbtorch.kernels.reference import BeamFrame, PanelFrames, RaySettings
+from nbtorch.kernels.reference import BeamFrame, PanelFrames, RaySettings, SampleGrid
 from nbtorch.models.experiment import Experiment
+from nbtorch.render.pixels import PixelSelection
 from nbtorch.render.samples import layer_step
 
 
@@ -43,6 +44,10 @@ class Scene(NamedTuple):
     def per_pixel(self) -> int:
         """Samples of one pixel."""
         return self.layers * self.oversample**2
+
+    def samples_of(self, pixels: PixelSelection) -> SampleGrid:
+        """The samples of ``pixels``."""
+        return SampleGrid(pixels.panel, pixels.slow, pixels.fast, self.layer_step, self.layers, self.oversample)
 
     def sources_of(self, diffracted: Tensor) -> Tensor:
         """Lattice sums [P, S] of ``diffracted`` [P, 3]."""

@@ -13,7 +13,7 @@ from nbtorch.errors import ConfigError
 from nbtorch.functional.tangents import tangents
 from nbtorch.kernels.dispatch import pixel_rays, uses_native
 from nbtorch.kernels.jacobian import LatticeTangents, RayTangents, lattice_jvp, pixel_rays_jvp
-from nbtorch.kernels.reference import Samples
+from nbtorch.kernels.reference import SampleGrid
 from nbtorch.render.modes import combine, source_weighted
 from nbtorch.render.scene import Scene
 
@@ -76,7 +76,7 @@ def scenes_and_tangents(
     return [(scene, SceneTangents(*shared)._replace(basis=dot)) for scene, dot in zip(made, found, strict=True)]
 
 
-def intensity_and_tangents(scene: Scene, samples: Samples, dots: SceneTangents, settings: RenderSettings) -> Tensor:
+def intensity_and_tangents(scene: Scene, samples: SampleGrid, dots: SceneTangents, settings: RenderSettings) -> Tensor:
     """I(p) and its tangents over fluence, [1 + T, pixels]: I, then İ + I·Ḟ/F, F the fluence that will multiply it.
 
     The derivative of :func:`nbtorch.render.modes.exact`. Raises ConfigError in another mode.
@@ -117,7 +117,7 @@ class _Rays(NamedTuple):
     moving: Tensor  # [M] positions of the tangents that move a ray or its weight
 
 
-def _rays(scene: Scene, samples: Samples, dots: SceneTangents) -> _Rays:
+def _rays(scene: Scene, samples: SampleGrid, dots: SceneTangents) -> _Rays:
     """The rays of ``samples``. A tangent that moves none, such as every crystal's, costs nothing here."""
     of_rays = (dots.frame, dots.absorption, dots.layer_step, dots.incident, dots.polarization_axis, dots.kahn_factor)
     moves = [(dot.flatten(1) if dot.dim() > 1 else dot[:, None]).any(1) for dot in of_rays if dot is not None]
@@ -128,7 +128,6 @@ def _rays(scene: Scene, samples: Samples, dots: SceneTangents) -> _Rays:
         return _Rays(rays, source_weighted(scene, weight), None, None, torch.zeros(0, dtype=torch.long))
     moving = torch.stack(moves).any(0).nonzero()[:, 0]
     chosen = SceneTangents(*(None if dot is None else dot[moving] for dot in dots))
-    depth, layer = _sensor_tangents(scene, samples, chosen.layer_step)
     frame = scene.panels.frame
     along = RayTangents(
         frame=frame.new_zeros(len(moving), *frame.shape) if chosen.frame is None else chosen.frame,
@@ -136,8 +135,7 @@ def _rays(scene: Scene, samples: Samples, dots: SceneTangents) -> _Rays:
         incident=chosen.incident,
         polarization_axis=chosen.polarization_axis,
         kahn_factor=chosen.kahn_factor,
-        depth=depth,
-        layer=layer,
+        layer_step=chosen.layer_step,
     )
     (rays, weight), (dot_rays, dot_weight) = pixel_rays_jvp(
         scene.panels, scene.beam, samples, scene.rays, along, scene.lattice.backend
@@ -148,13 +146,3 @@ def _rays(scene: Scene, samples: Samples, dots: SceneTangents) -> _Rays:
     if len(moving) < dots.number:
         dot_rays = dot_rays.new_zeros(dots.number, *rays.shape).index_copy(0, moving, dot_rays)
     return _Rays(rays, source_weighted(scene, weight), dot_rays, dot_weight, moving)
-
-
-def _sensor_tangents(scene: Scene, samples: Samples, step: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-    """Tangents [M, P] of depth and layer of ``samples`` along those of the layers' thickness ``step`` [M, N]."""
-    if step is None:
-        return None, None
-    layer = step[:, samples.panel]
-    index = torch.arange(scene.layers, dtype=step.dtype, device=step.device)
-    per_layer = layer.unflatten(1, (-1, scene.layers, scene.oversample**2))
-    return (per_layer * index[:, None]).flatten(1), layer

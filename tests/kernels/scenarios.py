@@ -14,7 +14,8 @@ from nbtorch.functional.cell import exact_vectors
 from nbtorch.functional.lattice import shape_metric
 from nbtorch.functional.rotation import rotation_matrix, unit
 from nbtorch.functional.structure_factor import StructureFactorTable
-from nbtorch.kernels.reference import BeamFrame, PanelFrames, RaySettings, Samples
+from nbtorch.kernels import RayTangents
+from nbtorch.kernels.reference import BeamFrame, PanelFrames, RaySettings, SampleGrid, Samples
 
 ARGUMENTS = ("diffracted", "incident", "wavelength", "basis", "n_cells", "metric", "table", "weight")
 TRICLINIC = (70.0, 80.0, 90.0, 85.0, 95.0, 105.0)
@@ -138,19 +139,31 @@ class RayScene:
 
     panels: PanelFrames
     beam: BeamFrame
-    samples: Samples
+    samples: Samples | SampleGrid
     settings: RaySettings
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
         """Every differentiable argument."""
-        return (*self.panels, *self.beam, *self.samples[1:])
+        samples = self.samples
+        places = (samples.layer_step,) if isinstance(samples, SampleGrid) else samples[1:]
+        return (*self.panels, *self.beam, *places)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What they are called."""
+        names = RayTangents._fields
+        return (*names[:7], names[11]) if isinstance(self.samples, SampleGrid) else names[:11]
 
     def function(self, operator: Callable[..., tuple[Tensor, Tensor]], **extra: Any) -> Callable[..., Any]:
         """``operator`` of those tensors alone."""
 
         def rays(*tensors: Tensor) -> tuple[Tensor, Tensor]:
-            samples = Samples(self.samples.panel, *tensors[7:])
+            samples: Samples | SampleGrid
+            if isinstance(self.samples, SampleGrid):
+                samples = self.samples._replace(layer_step=tensors[7])
+            else:
+                samples = Samples(self.samples.panel, *tensors[7:])
             return operator(PanelFrames(*tensors[:3]), BeamFrame(*tensors[3:7]), samples, self.settings, **extra)
 
         return rays
@@ -181,6 +194,14 @@ def ray_scene(n_samples: int = 150, n_sources: int = 2, sensor: bool = True, **s
     )
 
 
+def grid_scene(n_pixels: int = 30, layers: int = 3, oversample: int = 2, n_sources: int = 2) -> RayScene:
+    """The same panels and beam, with a grid of samples in each pixel."""
+    listed = ray_scene(n_pixels, n_sources)
+    slow, fast = (torch.randint(0, 400, (n_pixels,), generator=generator(seed)) for seed in (6, 7))
+    grid = SampleGrid(listed.samples.panel, slow, fast, 0.1 + 0.1 * uniform(8, 3), layers, oversample)
+    return RayScene(listed.panels, listed.beam, grid, listed.settings)
+
+
 RAY_SCENES: dict[str, Callable[[], RayScene]] = {
     "sensor": ray_scene,
     "no-sensor": lambda: ray_scene(sensor=False),
@@ -188,6 +209,9 @@ RAY_SCENES: dict[str, Callable[[], RayScene]] = {
     "unpolarized": lambda: ray_scene(polarized=False),
     "one-sample": lambda: ray_scene(1, 1),
     "many-sources": lambda: ray_scene(5, 12),
+    "grid": grid_scene,
+    "grid-of-one": lambda: grid_scene(130, 1, 1),
+    "grid-of-seven": lambda: grid_scene(9, 2, 7, 1),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,7 +20,18 @@ from nbtorch.kernels import (
     pixel_rays_jvp,
     reference,
 )
-from tests.kernels.scenarios import ARGUMENTS, LATTICE_SCENES, LatticeScene, lattice_scene, normal, ray_scene, worst
+from nbtorch.kernels.reference import RaySettings
+from tests.kernels.scenarios import (
+    ARGUMENTS,
+    LATTICE_SCENES,
+    LatticeScene,
+    RayScene,
+    grid_scene,
+    lattice_scene,
+    normal,
+    ray_scene,
+    worst,
+)
 
 SMALL = (4, 2, 3)  # samples, sources, orientations: a Jacobian by finite differences is paid per element
 
@@ -213,9 +225,11 @@ def test_ray_gradient_and_tangent_agree_with_finite_differences(settings: dict[s
 
 
 @pytest.mark.parametrize("settings", [{}, {"point_pixel": True}, {"polarized": False}, {"curved": True}])
-def test_ray_jacobian_columns_are_the_twins(settings: dict[str, bool]) -> None:
-    scene = ray_scene(100, **settings)
-    tangents = RayTangents(*(normal(30 + i, 3, *tensor.shape) for i, tensor in enumerate(scene.tensors)))
+@pytest.mark.parametrize("scene", [ray_scene(100), grid_scene()], ids=["listed", "grid"])
+def test_ray_jacobian_columns_are_the_twins(settings: dict[str, bool], scene: RayScene) -> None:
+    scene = replace(scene, settings=RaySettings(**settings))
+    moved = (normal(30 + i, 3, *tensor.shape) for i, tensor in enumerate(scene.tensors))
+    tangents = RayTangents(**dict(zip(scene.names, moved, strict=True)))
     arguments = (scene.panels, scene.beam, scene.samples, scene.settings, tangents)
     values, found = pixel_rays_jvp(*arguments, backend="native")
     twins, expected = pixel_rays_jvp(*arguments, backend="reference")
@@ -225,8 +239,8 @@ def test_ray_jacobian_columns_are_the_twins(settings: dict[str, bool]) -> None:
 
 @pytest.mark.parametrize("field", RayTangents._fields)
 def test_each_ray_argument_moves_alone(field: str) -> None:
-    scene = ray_scene(100)
-    by_name = dict(zip(RayTangents._fields, scene.tensors, strict=True))
+    scene = grid_scene() if field == "layer_step" else ray_scene(100)
+    by_name = dict(zip(scene.names, scene.tensors, strict=True))
     tangents = RayTangents(**{field: normal(30, 2, *by_name[field].shape)})
     arguments = (scene.panels, scene.beam, scene.samples, scene.settings, tangents)
     _, found = pixel_rays_jvp(*arguments, backend="native")
@@ -236,8 +250,8 @@ def test_each_ray_argument_moves_alone(field: str) -> None:
         assert worst(one, other) < 1e-12
 
 
-def test_ray_jacobian_by_columns_equals_rows_and_second_derivatives_the_twins() -> None:
-    scene = ray_scene(20)
+@pytest.mark.parametrize("scene", [ray_scene(20), grid_scene(4)], ids=["listed", "grid"])
+def test_ray_jacobian_by_columns_equals_rows_and_second_derivatives_the_twins(scene: RayScene) -> None:
     directions = [normal(30 + i, *tensor.shape) for i, tensor in enumerate(scene.tensors)]
 
     def along(function: Callable[..., Any]) -> Callable[[Tensor], Tensor]:

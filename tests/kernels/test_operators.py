@@ -11,9 +11,10 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from nbtorch.errors import ConfigError
-from nbtorch.kernels import RayTangents, blocks, dispatch, lattice_sum, pixel_rays, reference
+from nbtorch.kernels import blocks, dispatch, lattice_sum, pixel_rays, reference
 from nbtorch.kernels.native import lattice_op, library, rays_op
-from tests.kernels.scenarios import lattice_scene, normal, ray_scene, worst
+from nbtorch.kernels.rays_function import RayStatics, sample_tensors
+from tests.kernels.scenarios import RayScene, grid_scene, lattice_scene, normal, ray_scene, worst
 
 
 @pytest.mark.parametrize("table", [None, "nearest"])
@@ -39,8 +40,7 @@ def test_lattice_shapes_that_do_not_fit_never_reach_c(name: str) -> None:
 @pytest.mark.parametrize("field", ["frame", "pixel_size", "absorption", "fast", "slow", "depth", "layer"])
 def test_ray_shapes_that_do_not_fit_never_reach_c(field: str) -> None:
     scene = ray_scene(5)
-    names = RayTangents._fields
-    wrong = [t[..., :-1] if label == field else t for t, label in zip(scene.tensors, names, strict=True)]
+    wrong = [t[..., :-1] if label == field else t for t, label in zip(scene.tensors, scene.names, strict=True)]
     with pytest.raises(ValueError, match=f"{field} has the shape"):
         scene.function(pixel_rays, backend="native")(*wrong)
 
@@ -52,14 +52,16 @@ def test_a_sum_over_nothing_is_the_twins(sizes: tuple[int, int, int]) -> None:
     assert torch.equal(found, scene.function(reference.lattice_sum)(*scene.present))
 
 
-def test_ray_operators_pass_opcheck() -> None:
-    scene = ray_scene(5)
+@pytest.mark.parametrize("scene", [ray_scene(5), grid_scene(2, 1, 2)], ids=["listed", "grid"])
+def test_ray_operators_pass_opcheck(scene: RayScene) -> None:
     axes = (scene.beam.incident,) * 3
-    inputs = [*scene.panels, *axes, scene.beam.kahn_factor, *scene.samples[1:]]
+    inputs = [*scene.panels, *axes, scene.beam.kahn_factor, *sample_tensors(scene.samples)]
     leaves = [tensor.clone().requires_grad_() for tensor in inputs]
-    statics = (scene.samples.panel, False, True)
+    samples = len(scene.samples.listed().panel)
+    pixels, *others = RayStatics.of(scene.samples, scene.settings).flat
+    statics = (list(pixels), *others)
     torch.library.opcheck(rays_op.rays_value, (leaves, *statics))
-    torch.library.opcheck(rays_op.rays_gradient, (normal(1, 5, 3), normal(2, 5, 2), inputs, *statics))
+    torch.library.opcheck(rays_op.rays_gradient, (normal(1, samples, 3), normal(2, samples, 2), inputs, *statics))
     tangents = [normal(3, 3, *tensor.shape) for tensor in inputs]
     torch.library.opcheck(rays_op.rays_tangents, (inputs, tangents, 3, *statics))
 

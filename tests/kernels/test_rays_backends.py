@@ -7,12 +7,11 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from nbtorch.kernels import RayTangents, pixel_rays, reference
+from nbtorch.kernels import pixel_rays, reference
 from nbtorch.kernels.native import library
-from tests.kernels.scenarios import RAY_SCENES, RayScene, normal, ray_scene, worst
+from tests.kernels.scenarios import RAY_SCENES, RayScene, grid_scene, normal, ray_scene, worst
 
 EXECUTABLE = [name for name, runs in library.instruction_sets().items() if runs] if library.AVAILABLE else []
-NAMES = RayTangents._fields
 
 
 @pytest.fixture(params=EXECUTABLE)
@@ -39,8 +38,15 @@ def test_native_rays_and_gradient_are_the_twins(name: str, instruction_set: str)
     found, found_gradients = gradients(scene, native=True)
     assert worst(found[0], expected[0]) < 1e-15
     assert worst(found[1], expected[1]) < 2e-14
-    for argument, of_found, of_expected in zip(NAMES, found_gradients, expected_gradients, strict=True):
+    for argument, of_found, of_expected in zip(scene.names, found_gradients, expected_gradients, strict=True):
         assert worst(of_found, of_expected) < 1e-12, argument
+
+
+def test_a_grid_is_its_listed_samples() -> None:
+    scene = grid_scene()
+    listed = pixel_rays(scene.panels, scene.beam, scene.samples.listed(), scene.settings, backend="native")
+    found = pixel_rays(scene.panels, scene.beam, scene.samples, scene.settings, backend="native")
+    assert all(torch.equal(one, other) for one, other in zip(found, listed, strict=True))
 
 
 def test_curved_detector_is_served_by_the_twin() -> None:
@@ -51,8 +57,8 @@ def test_curved_detector_is_served_by_the_twin() -> None:
     assert not torch.equal(found[0], ray_scene().function(pixel_rays, backend="native")(*scene.tensors)[0])
 
 
-def test_rays_are_the_same_for_any_number_of_threads() -> None:
-    scene = ray_scene(9000)
+@pytest.mark.parametrize("scene", [ray_scene(9000), grid_scene(750)], ids=["listed", "grid"])
+def test_rays_are_the_same_for_any_number_of_threads(scene: RayScene) -> None:
     results = []
     for threads in (1, 2, 5):
         torch.set_num_threads(threads)
@@ -62,9 +68,9 @@ def test_rays_are_the_same_for_any_number_of_threads() -> None:
         assert all(torch.equal(a, b) for a, b in zip(results[0], others, strict=True))
 
 
+@pytest.mark.parametrize("scene", [ray_scene(10), grid_scene(10)], ids=["listed", "grid"])
 @pytest.mark.parametrize("panel", [-1, 3])
-def test_panel_that_is_not_there_is_refused(panel: int) -> None:
-    scene = ray_scene(10)
+def test_panel_that_is_not_there_is_refused(panel: int, scene: RayScene) -> None:
     wrong = scene.samples._replace(panel=torch.full((10,), panel))
     with pytest.raises(IndexError, match="not one of the 3"):
         pixel_rays(scene.panels, scene.beam, wrong, scene.settings, backend="native")

@@ -44,15 +44,17 @@ class LatticeArgs(ctypes.Structure):
 class RayInputs(ctypes.Structure):
     """``struct ray_inputs`` of rays.h, field by field."""
 
-    _fields_ = (*_fields(_array, "frame pixel_size absorption incident along_e along_b kahn fast slow depth layer"),)
+    _fields_ = (
+        *_fields(_array, "frame pixel_size absorption incident along_e along_b kahn fast slow depth layer layer_step"),
+    )
 
 
 class RayArgs(ctypes.Structure):
     """``struct ray_args`` of rays.h, field by field."""
 
     _fields_ = (
-        *_fields(_int, "n_samples n_sources n_panels n_threads point_pixel polarized"),
-        ("panel", _array),
+        *_fields(_int, "n_samples n_sources n_panels n_threads point_pixel polarized layers oversample"),
+        *_fields(_array, "panel slow fast"),
         ("inputs", RayInputs),
         *_fields(_array, "diffracted weight grad_diffracted grad_weight"),
         ("grad", RayInputs),

@@ -5,7 +5,7 @@
 #include "ray_tile.h"
 
 /* Doubles of a chunk's private sums: what many samples share. */
-static int64_t sums_size(const struct ray_args *a) { return PANEL_VALUES * a->n_panels + 9 * a->n_sources + 1; }
+static int64_t sums_size(const struct ray_args *a) { return (PANEL_VALUES + 1) * a->n_panels + 9 * a->n_sources + 1; }
 
 static struct ray_inputs chunk_sums(const struct ray_args *a, double *memory) {
     struct ray_inputs sums = {.frame = memory};
@@ -15,6 +15,7 @@ static struct ray_inputs chunk_sums(const struct ray_args *a, double *memory) {
     sums.along_e = sums.incident + 3 * a->n_sources;
     sums.along_b = sums.along_e + 3 * a->n_sources;
     sums.kahn = sums.along_b + 3 * a->n_sources;
+    sums.layer_step = sums.kahn + 1;
     return sums;
 }
 
@@ -31,6 +32,7 @@ static void merge_sums(const struct ray_args *a, double *memory) {
     add_to(a->grad.along_e, sums.along_e, 3 * a->n_sources);
     add_to(a->grad.along_b, sums.along_b, 3 * a->n_sources);
     *a->grad.kahn += *sums.kahn;
+    if (a->oversample) add_to(a->grad.layer_step, sums.layer_step, a->n_panels);
 }
 
 struct ray_grads {
@@ -144,6 +146,11 @@ static void add_ray_gradient(const struct ray_args *a, const struct ray_tile *t,
     for (int j = 0; j < 12; j++) add_panel_value(t, g.panel[j], sums.frame + j, 12);
     for (int j = 0; j < 2; j++) add_panel_value(t, g.panel[12 + j], sums.pixel_size + j, 2);
     add_panel_value(t, g.panel[14], sums.absorption, 1);
+    if (a->oversample) {
+        FOR_LANES(i) layer[i] += depth[i] * t->index[i];
+        add_panel_value(t, layer, sums.layer_step, 1);
+        return;
+    }
     size_t bytes = (size_t)t->lanes * sizeof(double);
     memcpy(a->grad.fast + t->start, fast, bytes);
     memcpy(a->grad.slow + t->start, slow, bytes);

@@ -9,17 +9,28 @@ struct ray_dots {
     double product[LANES]; /* of capture·omega */
 };
 
+/* The samples themselves move: those of a grid with the thickness of the layers. */
+static void move_samples(const struct ray_args *a, const struct ray_tile *t, int64_t n, double *fast, double *slow,
+                         double *depth, double *layer) {
+    int64_t start = n * a->n_samples + t->start;
+    load_lanes(a->dot.fast, start, t->lanes, fast);
+    load_lanes(a->dot.slow, start, t->lanes, slow);
+    load_lanes(a->dot.depth, start, t->lanes, depth);
+    load_lanes(a->dot.layer, start, t->lanes, layer);
+    if (!a->dot.layer_step) return;
+    for (int i = 0; i < LANES; i++) {
+        layer[i] = a->dot.layer_step[n * a->n_panels + t->panel[i]];
+        depth[i] = t->index[i] * layer[i];
+    }
+}
+
 /* Position, direction, solid angle and capture move. */
 static void move_rays(const struct ray_args *a, const struct ray_tile *t, const struct panel_lanes *dot, int64_t n,
                       struct ray_dots *to) {
     const double(*v)[LANES] = t->of_panel.value, (*w)[LANES] = dot->value;
     const double solid = a->point_pixel ? 0.0 : 1.0, power = a->point_pixel ? -2.0 : -3.0;
     double fast[LANES], slow[LANES], depth[LANES], layer[LANES];
-    int64_t start = n * a->n_samples + t->start;
-    load_lanes(a->dot.fast, start, t->lanes, fast);
-    load_lanes(a->dot.slow, start, t->lanes, slow);
-    load_lanes(a->dot.depth, start, t->lanes, depth);
-    load_lanes(a->dot.layer, start, t->lanes, layer);
+    move_samples(a, t, n, fast, slow, depth, layer);
     FOR_LANES(i) {
         double along = t->fast[i] * v[12][i], down = t->slow[i] * v[13][i], r = t->inverse_r[i];
         double along_dot = fast[i] * v[12][i] + t->fast[i] * w[12][i];

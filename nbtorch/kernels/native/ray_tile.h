@@ -20,6 +20,7 @@ struct ray_tile {
     int64_t start, panel[LANES];
     struct panel_lanes of_panel;
     double fast[LANES], slow[LANES], depth[LANES], layer[LANES];
+    double index[LANES]; /* of a grid: which layer */
     double position[3][LANES], diffracted[3][LANES]; /* mm; unit */
     double inverse_r[LANES];                         /* 1/airpath, 1/mm */
     double close[LANES], omega[LANES];               /* close distance, mm; solid angle */
@@ -54,6 +55,42 @@ static void load_lanes(const double *from, int64_t start, int lanes, double *to)
     for (int i = lanes; i < LANES; i++) to[i] = to[lanes - 1];
 }
 
+/* The samples of a grid: layer, slow sub-pixel, fast sub-pixel, the last innermost, of one pixel after the other. */
+static void load_grid(const struct ray_args *a, struct ray_tile *t) {
+    int64_t n = a->oversample, each = a->layers * n * n, pixel = t->start / each, rest = t->start % each;
+    int64_t layer = rest / (n * n), down = rest % (n * n) / n, along = rest % n;
+    double of_slow[LANES], of_fast[LANES], size = (double)n;
+    for (int i = 0; i < LANES; i++) {
+        t->panel[i] = a->panel[pixel];
+        t->slow[i] = (double)a->slow[pixel], of_slow[i] = (double)down;
+        t->fast[i] = (double)a->fast[pixel], of_fast[i] = (double)along;
+        t->index[i] = (double)layer;
+        if (i >= t->lanes - 1) continue; /* lanes past the end repeat the last */
+        if (++along < n) continue;
+        along = 0;
+        if (++down < n) continue;
+        down = 0;
+        if (++layer < a->layers) continue;
+        layer = 0;
+        pixel++;
+    }
+    for (int i = 0; i < LANES; i++) t->layer[i] = a->in.layer_step[t->panel[i]];
+    FOR_LANES(i) {
+        t->slow[i] += (of_slow[i] + 0.5) / size;
+        t->fast[i] += (of_fast[i] + 0.5) / size;
+        t->depth[i] = t->index[i] * t->layer[i];
+    }
+}
+
+/* The samples as they are listed. */
+static void load_listed(const struct ray_args *a, struct ray_tile *t) {
+    for (int i = 0; i < LANES; i++) t->panel[i] = a->panel[t->start + (i < t->lanes ? i : t->lanes - 1)];
+    load_lanes(a->in.fast, t->start, t->lanes, t->fast);
+    load_lanes(a->in.slow, t->start, t->lanes, t->slow);
+    load_lanes(a->in.depth, t->start, t->lanes, t->depth);
+    load_lanes(a->in.layer, t->start, t->lanes, t->layer);
+}
+
 /* capture = e^(−depth·µ/parallax) − e^(−(depth + layer)·µ/parallax); 1 without a sensor. */
 static void find_capture(struct ray_tile *t) {
     const double(*v)[LANES] = t->of_panel.value;
@@ -78,12 +115,11 @@ static void find_capture(struct ray_tile *t) {
 static void load_ray_tile(const struct ray_args *a, struct ray_tile *t, int64_t start, int64_t end) {
     t->start = start;
     t->lanes = end - start < LANES ? (int)(end - start) : LANES;
-    for (int i = 0; i < LANES; i++) t->panel[i] = a->panel[start + (i < t->lanes ? i : t->lanes - 1)];
+    if (a->oversample)
+        load_grid(a, t);
+    else
+        load_listed(a, t);
     load_panels(&a->in, 0, t->panel, &t->of_panel);
-    load_lanes(a->in.fast, start, t->lanes, t->fast);
-    load_lanes(a->in.slow, start, t->lanes, t->slow);
-    load_lanes(a->in.depth, start, t->lanes, t->depth);
-    load_lanes(a->in.layer, start, t->lanes, t->layer);
     const double(*v)[LANES] = t->of_panel.value;
     int point = a->point_pixel != 0;
     FOR_LANES(i) {

@@ -39,7 +39,8 @@ static void run_chunk(const struct ray_args *a, enum mode mode, int64_t first, i
 
 static int has_bad_panel(const struct ray_args *a) {
     int bad = 0;
-    for (int64_t i = 0; i < a->n_samples; i++) bad |= (a->panel[i] < 0) | (a->panel[i] >= a->n_panels);
+    int64_t each = a->oversample ? a->layers * a->oversample * a->oversample : 1;
+    for (int64_t i = 0; i < a->n_samples / each; i++) bad |= (a->panel[i] < 0) | (a->panel[i] >= a->n_panels);
     return bad;
 }
 

@@ -15,12 +15,15 @@ struct ray_inputs {
     double *kahn;       /* [1] K */
     double *fast, *slow; /* [P] pixels */
     double *depth, *layer; /* [P] mm */
+    double *layer_step;    /* [N] mm: of a grid, in the place of the four above */
 };
 
 /* All arrays are contiguous float64 (panel: int64). */
 struct ray_args {
     int64_t n_samples, n_sources, n_panels, n_threads, point_pixel, polarized;
-    const int64_t *panel; /* [P] */
+    int64_t layers, oversample; /* of a grid: P = pixels·layers·oversample²; 0 where samples are listed */
+    const int64_t *panel;       /* [P], of a grid [pixels] */
+    const int64_t *slow, *fast; /* of a grid: [pixels] */
     struct ray_inputs in;
     double *diffracted; /* [P, 3] unit */
     double *weight;     /* [P, S] capture·solid angle·polarization */

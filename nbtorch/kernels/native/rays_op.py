@@ -1,6 +1,8 @@
 """``torch.ops.nbtorch.rays_*``: the C ray kernel, its gradient and its tangents, known to PyTorch as operators.
 
-The polarization enters as the unit vectors E and B of each source, which ordinary autograd makes from the axis.
+The polarization enters as the unit vectors E and B of each source, which ordinary autograd makes from the axis. Samples
+are listed (``pixels`` = [panel [P]], ``layers`` = ``oversample`` = 0, an empty layer_step) or a grid in each pixel
+(``pixels`` = [panel, slow, fast], [pixels] each; fast, slow, depth and layer are empty).
 """
 
 from __future__ import annotations
@@ -27,36 +29,53 @@ ARGUMENTS = (
     "slow",
     "depth",
     "layer",
+    "layer_step",
 )
 
 
-def _shapes(inputs: Sequence[Tensor], panel: Tensor) -> dict[str, tuple[int, ...]]:
+def _samples(pixels: Sequence[Tensor], layers: int, oversample: int) -> int:
+    """P."""
+    return pixels[0].shape[0] * (layers * oversample**2 or 1)
+
+
+def _shapes(inputs: Sequence[Tensor], pixels: Sequence[Tensor], grid: bool) -> dict[str, tuple[int, ...]]:
     """The shapes that each of ARGUMENTS must have, from how many panels, sources and samples there are."""
-    panels, sources, samples = len(inputs[0]), len(inputs[3]), len(panel)
+    panels, sources = len(inputs[0]), len(inputs[3])
     of_panels: list[tuple[int, ...]] = [(panels, 4, 3), (panels, 2), (panels,)]
     of_sources: list[tuple[int, ...]] = [(sources, 3)] * 3
-    of_samples: list[tuple[int, ...]] = [(samples,)] * 4
-    return dict(zip(ARGUMENTS, [*of_panels, *of_sources, (), *of_samples], strict=True))
+    of_samples: list[tuple[int, ...]] = [(0,)] * 4 if grid else [(len(pixels[0]),)] * 4
+    of_layers = (panels,) if grid else (0,)
+    return dict(zip(ARGUMENTS, [*of_panels, *of_sources, (), *of_samples, of_layers], strict=True))
 
 
 def _arguments(
-    inputs: Sequence[Tensor], panel: Tensor, point_pixel: bool, polarized: bool
+    inputs: Sequence[Tensor], pixels: Sequence[Tensor], point_pixel: bool, polarized: bool, layers: int, oversample: int
 ) -> tuple[library.Arguments, library.RayArgs]:
     """The C structure with every input filled in, once their shapes are known to fit: C reads what they promise."""
-    library.check_shapes(dict(zip(ARGUMENTS, inputs, strict=True)), _shapes(inputs, panel))
+    library.check_shapes(dict(zip(ARGUMENTS, inputs, strict=True)), _shapes(inputs, pixels, oversample > 0))
+    names = ("panel", "slow", "fast") if oversample else ("panel",)
+    places = dict(zip(names, pixels, strict=True))
+    library.check_shapes(places, dict.fromkeys(names, (len(pixels[0]),)))
     structure = library.RayArgs()
     arguments = library.Arguments(structure)
-    library.Arguments(structure.inputs, arguments).give(**dict(zip(ARGUMENTS, inputs, strict=True)))
-    arguments.result(panel=panel.to(torch.int64).contiguous())
+    library.Arguments(structure.inputs, arguments).give(**_present(inputs))
+    arguments.result(**{name: place.to(torch.int64).contiguous() for name, place in places.items()})
     arguments.integers(
-        n_samples=len(panel),
+        n_samples=_samples(pixels, layers, oversample),
         n_sources=len(inputs[3]),
         n_panels=len(inputs[0]),
         n_threads=torch.get_num_threads(),
         point_pixel=int(point_pixel),
         polarized=int(polarized),
+        layers=layers,
+        oversample=oversample,
     )
     return arguments, structure
+
+
+def _present(tensors: Sequence[Tensor | None]) -> dict[str, Tensor]:
+    """Those of ARGUMENTS that are there, by name."""
+    return {name: t for name, t in zip(ARGUMENTS, tensors, strict=True) if t is not None and t.numel()}
 
 
 def _call(structure: library.RayArgs, kind: str) -> None:
@@ -70,11 +89,13 @@ def _call(structure: library.RayArgs, kind: str) -> None:
 
 
 @torch.library.custom_op("nbtorch::rays_value", mutates_args=(), device_types="cpu")
-def rays_value(inputs: Sequence[Tensor], panel: Tensor, point_pixel: bool, polarized: bool) -> tuple[Tensor, Tensor]:
-    """(diffracted [P, 3], weight [P, S]) of ``inputs``, in the order of ARGUMENTS, and ``panel`` [P]."""
-    arguments, structure = _arguments(inputs, panel, point_pixel, polarized)
-    diffracted = torch.empty(len(panel), 3, dtype=torch.float64, device="cpu")
-    weight = torch.empty(len(panel), len(inputs[3]), dtype=torch.float64, device="cpu")
+def rays_value(
+    inputs: Sequence[Tensor], pixels: Sequence[Tensor], point_pixel: bool, polarized: bool, layers: int, oversample: int
+) -> tuple[Tensor, Tensor]:
+    """(diffracted [P, 3], weight [P, S]) of ``inputs``, in the order of ARGUMENTS."""
+    arguments, structure = _arguments(inputs, pixels, point_pixel, polarized, layers, oversample)
+    diffracted = torch.empty(_samples(pixels, layers, oversample), 3, dtype=torch.float64, device="cpu")
+    weight = torch.empty(len(diffracted), len(inputs[3]), dtype=torch.float64, device="cpu")
     arguments.result(diffracted=diffracted, weight=weight)
     _call(structure, "value")
     dtype = inputs[0].dtype
@@ -82,8 +103,10 @@ def rays_value(inputs: Sequence[Tensor], panel: Tensor, point_pixel: bool, polar
 
 
 @rays_value.register_fake
-def _(inputs: Sequence[Tensor], panel: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
-    n_samples = panel.shape[0]
+def _(
+    inputs: Sequence[Tensor], pixels: Sequence[Tensor], point_pixel: bool, polarized: bool, layers: int, oversample: int
+) -> tuple[Tensor, Tensor]:
+    n_samples = _samples(pixels, layers, oversample)
     return inputs[0].new_empty(n_samples, 3), inputs[0].new_empty(n_samples, inputs[3].shape[0])
 
 
@@ -92,17 +115,20 @@ def rays_gradient(
     grad_diffracted: Tensor,
     grad_weight: Tensor,
     inputs: Sequence[Tensor],
-    panel: Tensor,
+    pixels: Sequence[Tensor],
     point_pixel: bool,
     polarized: bool,
+    layers: int,
+    oversample: int,
 ) -> list[Tensor]:
     """dL/d(argument) for each of ARGUMENTS."""
-    arguments, structure = _arguments(inputs, panel, point_pixel, polarized)
-    outputs = {"grad_diffracted": (len(panel), 3), "grad_weight": (len(panel), len(inputs[3]))}
+    arguments, structure = _arguments(inputs, pixels, point_pixel, polarized, layers, oversample)
+    n_samples = _samples(pixels, layers, oversample)
+    outputs = {"grad_diffracted": (n_samples, 3), "grad_weight": (n_samples, len(inputs[3]))}
     library.check_shapes({"grad_diffracted": grad_diffracted, "grad_weight": grad_weight}, outputs)
     arguments.give(grad_diffracted=grad_diffracted, grad_weight=grad_weight)
     results = [torch.zeros(tensor.shape, dtype=torch.float64, device="cpu") for tensor in inputs]
-    library.Arguments(structure.grad, arguments).result(**dict(zip(ARGUMENTS, results, strict=True)))
+    library.Arguments(structure.grad, arguments).result(**_present(results))
     _call(structure, "gradient")
     return [result.to(of.dtype) for result, of in zip(results, inputs, strict=True)]
 
@@ -117,19 +143,23 @@ def rays_tangents(
     inputs: Sequence[Tensor],
     tangents: Sequence[Tensor | None],
     n_tangents: int,
-    panel: Tensor,
+    pixels: Sequence[Tensor],
     point_pixel: bool,
     polarized: bool,
+    layers: int,
+    oversample: int,
 ) -> list[Tensor]:
     """[diffracted, weight, their tangents [T, P, 3] and [T, P, S]] for ``tangents`` of ARGUMENTS, None for zero."""
-    arguments, structure = _arguments(inputs, panel, point_pixel, polarized)
-    moving = {name: t for name, t in zip(ARGUMENTS, tangents, strict=True) if t is not None}
-    library.check_shapes(moving, {name: (n_tangents, *shape) for name, shape in _shapes(inputs, panel).items()})
+    arguments, structure = _arguments(inputs, pixels, point_pixel, polarized, layers, oversample)
+    moving = _present(tangents)
+    shapes = {name: (n_tangents, *shape) for name, shape in _shapes(inputs, pixels, oversample > 0).items()}
+    library.check_shapes(moving, shapes)
     library.Arguments(structure.dot, arguments).give(**moving)
     arguments.integers(n_tangents=n_tangents)
-    shapes = [(len(panel), 3), (len(panel), len(inputs[3]))]
-    values = [torch.empty(shape, dtype=torch.float64, device="cpu") for shape in shapes]
-    results = [*values, *(torch.empty(n_tangents, *shape, dtype=torch.float64, device="cpu") for shape in shapes)]
+    n_samples = _samples(pixels, layers, oversample)
+    sizes = [(n_samples, 3), (n_samples, len(inputs[3]))]
+    values = [torch.empty(size, dtype=torch.float64, device="cpu") for size in sizes]
+    results = [*values, *(torch.empty(n_tangents, *size, dtype=torch.float64, device="cpu") for size in sizes)]
     names = ("diffracted", "weight", "dot_diffracted", "dot_weight")
     arguments.result(**dict(zip(names, results, strict=True)))
     _call(structure, "tangents")
@@ -138,21 +168,30 @@ def rays_tangents(
 
 @rays_tangents.register_fake
 def _(
-    inputs: Sequence[Tensor], tangents: Sequence[Tensor | None], n_tangents: int, panel: Tensor, *_: Any
+    inputs: Sequence[Tensor],
+    tangents: Sequence[Tensor | None],
+    n_tangents: int,
+    pixels: Sequence[Tensor],
+    point_pixel: bool,
+    polarized: bool,
+    layers: int,
+    oversample: int,
 ) -> list[Tensor]:
-    shapes = [(panel.shape[0], 3), (panel.shape[0], inputs[3].shape[0])]
+    n_samples = _samples(pixels, layers, oversample)
+    shapes = [(n_samples, 3), (n_samples, inputs[3].shape[0])]
     return [inputs[0].new_empty(shape) for shape in (*shapes, *((n_tangents, *shape) for shape in shapes))]
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    tensors, panel, point_pixel, polarized = inputs
-    ctx.save_for_backward(panel, *tensors)
-    ctx.point_pixel, ctx.polarized = point_pixel, polarized
+    tensors, pixels, *statics = inputs
+    ctx.save_for_backward(*pixels, *tensors)
+    ctx.n_pixels, ctx.statics = len(pixels), statics
 
 
 def _backward(ctx: Any, grad_diffracted: Tensor, grad_weight: Tensor) -> tuple[Any, ...]:
-    panel, *tensors = ctx.saved_tensors
-    return rays_gradient(grad_diffracted, grad_weight, tensors, panel, ctx.point_pixel, ctx.polarized), None, None, None
+    pixels, tensors = ctx.saved_tensors[: ctx.n_pixels], ctx.saved_tensors[ctx.n_pixels :]
+    gradients = rays_gradient(grad_diffracted, grad_weight, tensors, pixels, *ctx.statics)
+    return gradients, [None] * len(pixels), None, None, None, None
 
 
 rays_value.register_autograd(_backward, setup_context=_save)
