@@ -17,7 +17,8 @@ from refine.problem import Problem
 from refine.solvers import SOLVERS, Step
 from refine.stages import Stage, build, first_stage, misfit, next_stage
 
-_WORTH = 1.15  # pixels may predict the spots' centroids that much worse, which positions alone are fitted to
+_ROBUST_TOLERANCE = 1e-4  # of a loss that is no likelihood
+_WORTH = 1.05  # pixels may predict the spots' centroids that much worse, which positions alone are fitted to
 _LOOK_AFTER, _PLAINLY = 4, 3.0  # iterations, and mean z² under the spots, after which their shapes are taken as wrong
 
 
@@ -88,7 +89,8 @@ class FitModule(pl.LightningModule):
         step = self.solver.step(self.objective(), self.values)
         self._record(step)
         settings = self.problem.settings.solver
-        small = step.loss_before - step.loss_after <= settings.tolerance * abs(step.loss_before)
+        tolerance = settings.tolerance if self.stage.errors is None else max(settings.tolerance, _ROBUST_TOLERANCE)
+        small = step.loss_before - step.loss_after <= tolerance * abs(step.loss_before)
         if not step.accepted or step.move < settings.step_tolerance or small or self._shapes_are_wrong():
             self._advance()
         self.wall_s += time.perf_counter() - started[0]
@@ -105,7 +107,8 @@ class FitModule(pl.LightningModule):
     def _shapes_are_wrong(self) -> bool:
         """Whether counts alone need not be fitted to the end, because the spots plainly are not what is rendered."""
         here = sum(row.stage == self.stage.name for row in self.history)
-        if self.stage.name != "spots" or here != _LOOK_AFTER or self.problem.settings.loss.kind != "auto":
+        kind = self.problem.settings.loss.kind
+        if self.stage.name != "spots" or here != _LOOK_AFTER or kind not in ("auto", "robust"):
             return False
         return misfit(self.objective(), self.values)[0] > _PLAINLY
 

@@ -48,19 +48,16 @@ class Effects:
 
 @dataclass(frozen=True)
 class _Boxes:
-    """What is given of B boxes: see :func:`solve_boxes`. ``floor`` [B, 1] is the least background that makes sense."""
+    """What is given of B boxes: see :func:`solve_boxes`. ``least`` [B, 1]: the smallest background a pixel may have."""
 
     model: Tensor
     columns: Tensor
     counts: Tensor
-    use: Tensor
-    floor: Tensor
-    noise: Noise
+    least: Tensor
     free_scale: bool
 
-    def fit(self, total: Tensor, signal: Tensor, errors: Tensor) -> BoxFit:
-        """One round of scoring: least squares with the variance of the model ``total``."""
-        weight = self.use / variance(self.noise, total, signal, self.floor)
+    def fit(self, weight: Tensor, errors: Tensor) -> BoxFit:
+        """Least squares under ``weight`` [B, Q] with the spots' own ``errors`` [B, Q, E]."""
         spot = self.model[..., None] if self.free_scale else self.columns[..., :0]
         first, last = spot.shape[-1], spot.shape[-1] + self.columns.shape[-1]
         target = self.counts if self.free_scale else self.counts - self.model
@@ -71,7 +68,7 @@ class _Boxes:
             scale, sigma = solution[:, 0], inverse[:, 0, 0].clamp(min=0).sqrt()
             signal = scale[:, None] * self.model
         background, error = solution[:, first:last], solution[:, last:]
-        total = torch.maximum(_times(self.columns, background), self.floor) + signal + _times(errors, error)
+        total = torch.maximum(_times(self.columns, background), self.least) + signal + _times(errors, error)
         return BoxFit(scale, background, total, signal, weight, sigma, errors, (error**2).sum(1))
 
     def _without_negative(self, solution: Tensor, weight: Tensor) -> Tensor:
@@ -121,17 +118,37 @@ def solve_boxes(
     holds every scale at 1 (one scale a frame is then a parameter of the fit).
     """
     use = valid.to(counts)
-    pixels = use.sum(1, keepdim=True).clamp(min=1)
-    mean = (counts * use).sum(1, keepdim=True) / pixels
-    # the smallest mean that makes sense for a pixel: what one count in the whole box would give, spread over it
-    floor = torch.maximum(0.05 * mean, 1 / pixels) / 10
-    boxes = _Boxes(model, columns, counts, use, floor, noise, free_scale)
+    mean, floor = _mean_and_floor(counts, use)
+    boxes = _Boxes(model, columns, counts, _least(noise, floor), free_scale)
     signal = torch.zeros_like(model) if free_scale else model
-    fit = boxes.fit(torch.maximum(mean, floor) + signal, signal, columns[..., :0])
+    fit = boxes.fit(use / variance(noise, torch.maximum(mean, floor) + signal, signal, floor), columns[..., :0])
     for _ in range(rounds - 1):
         errors = fit.errors if effects is None else effects.columns(fit.signal)
-        fit = boxes.fit(fit.total, fit.signal, errors)
+        fit = boxes.fit(use / variance(noise, fit.total, fit.signal, floor), errors)
     return fit
+
+
+def solve_held(
+    model: Tensor, columns: Tensor, counts: Tensor, noise: Noise, held: BoxFit, *, free_scale: bool
+) -> BoxFit:
+    """:func:`solve_boxes` with the weights of ``held`` and the forms of the spots' errors: for steps to be compared."""
+    _, floor = _mean_and_floor(counts, (held.weight > 0).to(counts))
+    return _Boxes(model, columns, counts, _least(noise, floor), free_scale).fit(held.weight, held.errors)
+
+
+def _least(noise: Noise, floor: Tensor) -> Tensor:
+    """Counts have a background above 0; an integrating detector's pedestal may lie a little off, on either side."""
+    return floor if noise.counting else torch.full_like(floor, -torch.inf)
+
+
+def _mean_and_floor(counts: Tensor, use: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean counts [B, 1] of the pixels in ``use``, and the smallest background that makes sense for one of them.
+
+    That is what one count in the whole box would give, spread over it.
+    """
+    pixels = use.sum(1, keepdim=True).clamp(min=1)
+    mean = (counts * use).sum(1, keepdim=True) / pixels
+    return mean, torch.maximum(0.05 * mean, 1 / pixels) / 10
 
 
 def project(columns: Tensor, weight: Tensor, jacobian: Tensor, known: int = 0) -> Tensor:

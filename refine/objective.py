@@ -12,7 +12,7 @@ from torch import Tensor
 from refine.block import Block
 from refine.losses import Noise, chi_square, deviance
 from refine.normal import Arrow, BlockNormal, add_diagonal, assemble
-from refine.nuisance import BoxFit, Effects, project, solve_boxes
+from refine.nuisance import BoxFit, Effects, project, solve_boxes, solve_held
 from refine.parameters import ParameterSet
 from refine.spot_errors import SpotErrors
 
@@ -39,7 +39,8 @@ class Objective:
 
     free_scales: every box has a scale of its own (solved inside the loss); otherwise each block's "scale" is one of
     its parameters. ``box_weights``: [B] of each block, robust weights. ``errors``: of single spots, where they are not
-    quite their model.
+    quite their model. ``held``: fits whose weights serve throughout. Where the variance grows with the square of the
+    signal they must: weights that follow the model would reward one that is bright where nothing is seen.
     """
 
     def __init__(
@@ -50,36 +51,48 @@ class Objective:
         *,
         free_scales: bool,
         errors: SpotErrors | None = None,
+        held: Sequence[BoxFit] | None = None,
     ) -> None:
         self.blocks = tuple(blocks)
         self.noise = tuple(noise)
         self.box_weights = tuple(box_weights)
         self.free_scales = free_scales
         self.errors = errors
+        self.held = held
 
     def fit_boxes(self, block: int, model: Tensor) -> BoxFit:
         """The nuisances of ``block`` given its rendered spots [B, Q]."""
+        if self.held is not None:
+            return self._fit_held(block, model, self.held[block])
         boxes, columns = self.blocks[block].boxes, self.blocks[block].columns
         effects = None if self.errors is None else Effects(self.errors, boxes.place)
         noise, free = self.noise[block], self.free_scales
         return solve_boxes(model, columns, boxes.counts, boxes.valid, noise, free_scale=free, effects=effects)
 
-    def box_losses(self, block: int, fit: BoxFit, weight: Tensor | None = None) -> Tensor:
-        """Loss [B] of every box; ``weight`` [B, Q] is held while steps are compared (chi-square only)."""
-        boxes, noise = self.blocks[block].boxes, self.noise[block]
-        if noise.counting and noise.model_error == 0:
+    def _fit_held(self, block: int, model: Tensor, held: BoxFit) -> BoxFit:
+        counts, columns = self.blocks[block].boxes.counts, self.blocks[block].columns
+        return solve_held(model, columns, counts, self.noise[block], held, free_scale=self.free_scales)
+
+    def _is_deviance(self, block: int) -> bool:
+        """Whether the loss is a likelihood; else it is a chi-square, whose weights are held while steps compare."""
+        return self.noise[block].counting and self.noise[block].model_error == 0 and self.errors is None
+
+    def box_losses(self, block: int, fit: BoxFit) -> Tensor:
+        """Loss [B] of every box under the weights of ``fit``."""
+        boxes = self.blocks[block].boxes
+        if self._is_deviance(block):
             return torch.where(boxes.valid, deviance(boxes.counts, fit.total), 0).sum(1)
-        held = fit.weight if weight is None else weight
-        spread = torch.where(held > 0, 1 / held, 1)
+        spread = torch.where(fit.weight > 0, 1 / fit.weight, 1)
         return torch.where(boxes.valid, chi_square(boxes.counts, fit.total, spread), 0).sum(1) + fit.penalty
 
     def loss(self, parameters: ParameterSet, held: Linearization | None = None) -> float:
         """The loss at the current values, weights as in ``held``."""
         total = restraint_loss(parameters)
         for index, block in enumerate(self.blocks):
-            fit = self.fit_boxes(index, block.model(parameters))
-            weight = held.fits[index].weight if held else None
-            total += float((self.box_weights[index] * self.box_losses(index, fit, weight)).sum())
+            model = block.model(parameters)
+            compare = held is not None and not self._is_deviance(index)
+            fit = self._fit_held(index, model, held.fits[index]) if held and compare else self.fit_boxes(index, model)
+            total += float((self.box_weights[index] * self.box_losses(index, fit)).sum())
         return total
 
     @torch.no_grad()

@@ -1,6 +1,7 @@
 """Levenberg–Marquardt on the projected normal equations.
 
-Marquardt, J. Soc. Indust. Appl. Math. 11, 431 (1963), with the damping rule of Nielsen (IMM-REP-1999-05).
+Marquardt, J. Soc. Indust. Appl. Math. 11, 431 (1963), with the damping rule of Nielsen (IMM-REP-1999-05) and the
+scaling of Moré (Lecture Notes in Mathematics 630, 105, 1978).
 """
 
 from __future__ import annotations
@@ -36,18 +37,19 @@ class LevenbergMarquardt:
 
     def __init__(self, damping: float = 1e-3) -> None:
         self.damping = self._first = damping
+        self._steepest: Tensor | None = None  # [T] the largest diagonal seen: what damping is measured in
 
     def restart(self) -> None:
         """Forget the damping: another objective begins."""
-        self.damping = self._first
+        self.damping, self._steepest = self._first, None
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
-        return {"damping": self.damping}
+        return {"damping": self.damping, "steepest": self._steepest}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from ``state``."""
-        self.damping = float(state["damping"])
+        self.damping, self._steepest = float(state["damping"]), state["steepest"]
 
     @torch.no_grad()
     def step(self, objective: Objective, parameters: ParameterSet) -> Step:
@@ -55,9 +57,10 @@ class LevenbergMarquardt:
         here = objective.linearize(parameters)
         before = parameters.values.detach().clone()
         arrow = _hold_at_bounds(here.arrow, parameters, objective)
+        scale = self._scale(arrow, parameters, objective)
         growth = 2.0
         for _ in range(_TRIES):
-            change = _damped(arrow, self.damping, parameters, objective)
+            change = _damped(arrow, self.damping * scale, parameters, objective)
             trial = parameters.clamp(before + change)
             parameters.values.copy_(trial)
             loss = objective.loss(parameters, here)
@@ -68,6 +71,12 @@ class LevenbergMarquardt:
             self.damping, growth = max(self.damping, _LEAST_DAMPING) * growth, growth * 2
         parameters.values.copy_(before)
         return Step(here.loss, here.loss, False, 0.0, self.damping)
+
+    def _scale(self, arrow: Arrow, parameters: ParameterSet, objective: Objective) -> Tensor:
+        """The largest diagonal [T] so far. A mosaic spread near zero moves nothing: its own would not hold it."""
+        now = joint_gradient(arrow, parameters, objective, diagonal=True)
+        self._steepest = now if self._steepest is None else torch.maximum(self._steepest, now)
+        return self._steepest
 
     def _loosen(
         self,
@@ -101,10 +110,10 @@ def joint_gradient(arrow: Arrow, parameters: ParameterSet, objective: Objective,
     return _gather(arrow.shared_gradient, arrow.local_gradient, parameters, objective)
 
 
-def _damped(arrow: Arrow, damping: float, parameters: ParameterSet, objective: Objective) -> Tensor:
-    """The step [T] of the normal equations with ``damping`` times their diagonal added."""
-    extra = [damping * local.diagonal() for local in arrow.local]
-    shared, local = solve_arrow(add_diagonal(arrow, damping * arrow.shared.diagonal(), extra))
+def _damped(arrow: Arrow, damping: Tensor, parameters: ParameterSet, objective: Objective) -> Tensor:
+    """The step [T] of the normal equations with ``damping`` [T] added to their diagonal."""
+    extra = [damping[parameters.local[block.index]] for block in objective.blocks]
+    shared, local = solve_arrow(add_diagonal(arrow, damping[parameters.shared], extra))
     return _gather(shared, local, parameters, objective)
 
 

@@ -8,6 +8,7 @@ not their model.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -34,6 +35,7 @@ _HUBER = 2.0
 _CLEARLY_BETTER = 4.0  # of the deviance: odds of e²
 _HOPELESS = 8.0  # and beyond which no sampling and no amplitudes will mend it
 _BROADENING = 0.3  # of ln(width), by which spots differ where their shape is not the model's
+_SHAPES = ("n_a", "n_b", "n_c", "mosaic_spread")
 _ASKED = 60  # spots of each shot that are asked how they were sampled
 
 
@@ -48,6 +50,7 @@ class Stage:
     oversample: int | None = None  # sub-pixels a side; None: by the width of the spots
     sampled: bool = False  # whether the pixels have been asked how they were sampled
     errors: tuple[float, float, float] | None = None  # of single spots: see refine.spot_errors.SpotErrors
+    weighed_anew: bool = False  # whether a robust stage has the weights of a model that is a robust stage's
 
 
 def first_stage(problem: Problem) -> Stage:
@@ -161,9 +164,7 @@ def build(problem: Problem, stage: Stage, parameters: ParameterSet, most: int | 
 
     Sets which parameters are free.
     """
-    wanted = {i for i, p in enumerate(parameters.parameters_) if p.free and not p.name.endswith(".scale")}
-    scales = {i for i, p in enumerate(parameters.parameters_) if p.name.endswith(".scale")}
-    parameters.release(wanted if stage.free_scales else wanted | scales)
+    parameters.release(_free(parameters, stage))
     half = half_widths(problem)
     blocks, noise, weights = [], [], []
     for evidence in problem.evidence:
@@ -178,17 +179,34 @@ def build(problem: Problem, stage: Stage, parameters: ParameterSet, most: int | 
         weights.append(torch.ones(len(block.boxes), dtype=torch.float64))
     errors = None if stage.errors is None else SpotErrors(*stage.errors)
     objective = Objective(blocks, noise, weights, free_scales=stage.free_scales, errors=errors)
-    if stage.name == "robust":
-        weights = robust_weights(objective, parameters)
-        return Objective(blocks, noise, weights, free_scales=stage.free_scales, errors=errors)
-    return objective
+    if stage.name != "robust":
+        return objective
+    fits = [objective.fit_boxes(index, block.model(parameters)) for index, block in enumerate(blocks)]
+    fits = [wary(block, fit, stage.model_error) for block, fit in zip(blocks, fits, strict=True)]
+    weights = robust_weights(blocks, fits)
+    return Objective(blocks, noise, weights, free_scales=stage.free_scales, errors=errors, held=fits)
 
 
-def robust_weights(objective: Objective, parameters: ParameterSet) -> list[Tensor]:
-    """Huber weights [B] of the boxes of every block, from their reduced chi-square at the current values."""
+def _free(parameters: ParameterSet, stage: Stage) -> set[int]:
+    """Which parameters ``stage`` moves: scales where they are not the spots' own; no shapes where spots have others."""
+    kinds = [(i, p.name.rpartition(".")[2], p.free) for i, p in enumerate(parameters.parameters_)]
+    held = _SHAPES if stage.errors is not None else ()
+    wanted = {i for i, kind, free in kinds if free and kind != "scale" and kind not in held}
+    return wanted if stage.free_scales else wanted | {i for i, kind, _ in kinds if kind == "scale"}
+
+
+def wary(block: Block, fit: BoxFit, model_error: float) -> BoxFit:
+    """``fit`` with the error of shapes counted where the spot is seen as well as where it is expected."""
+    noise = torch.where(fit.weight > 0, 1 / fit.weight, 0)
+    seen = block.boxes.counts - (fit.total - fit.signal)
+    beyond = torch.where(seen > 3 * noise.sqrt(), seen**2 - fit.signal**2, 0).clamp(min=0)
+    return fit._replace(weight=torch.where(fit.weight > 0, 1 / (noise + model_error**2 * beyond).clamp(min=1e-300), 0))
+
+
+def robust_weights(blocks: Sequence[Block], fits: Sequence[BoxFit]) -> list[Tensor]:
+    """Huber weights [B] of the boxes of every block, from their reduced chi-square."""
     weights = []
-    for index, block in enumerate(objective.blocks):
-        fit = objective.fit_boxes(index, block.model(parameters))
+    for block, fit in zip(blocks, fits, strict=True):
         reduced = box_chi_square(block, fit)
         weights.append(huber_weight(reduced / reduced.median().clamp(min=1e-3), _HUBER))
     return weights
@@ -249,6 +267,8 @@ def scale_scatter(objective: Objective, parameters: ParameterSet) -> tuple[float
 
 def next_stage(problem: Problem, stage: Stage, objective: Objective, parameters: ParameterSet) -> Stage | None:
     """What follows a converged ``stage``; None when it was the last. Says why in ``problem.choices``."""
+    if stage.name == "robust":
+        return None if stage.weighed_anew else replace(stage, weighed_anew=True)
     z2, _ = misfit(objective, parameters)
     hopeless = z2 >= _HOPELESS
     if stage.name == "spots" and stage.model_error == 0 and not stage.sampled and not hopeless:
@@ -264,8 +284,7 @@ def next_stage(problem: Problem, stage: Stage, objective: Objective, parameters:
             f"every spot keeps a scale of its own: one for all leaves a mean squared residual of {z2:.2g} of the noise"
         )
         return replace(stage, name="again", free_scales=True, predicted=False)
-    settled = stage.name == "robust" or problem.settings.loss.kind in ("poisson", "gaussian")
-    if settled or (problem.settings.loss.kind == "auto" and z2 < _MISFIT):
+    if problem.settings.loss.kind in ("poisson", "gaussian") or (problem.settings.loss.kind == "auto" and z2 < _MISFIT):
         return None
     return _robust(problem, stage, z2, parameters)
 
@@ -277,10 +296,9 @@ def _may_share_scale(problem: Problem, *, hopeless: bool) -> bool:
 
 
 def _robust(problem: Problem, stage: Stage, z2: float, parameters: ParameterSet) -> Stage:
-    """The stage for spots that are not their model. It begins with the geometry that the positions gave."""
-    moved = list(problem.moved_by_positions)
+    """The stage for spots that are not their model. It begins with the geometry of their positions."""
     with torch.no_grad():
-        parameters.values[moved] = problem.by_positions[moved]
+        parameters.values.copy_(problem.by_positions)
     robust = replace(stage, name="robust", errors=spread_of_spots(problem, parameters))
     error = problem.settings.loss.model_error
     if error is None:
