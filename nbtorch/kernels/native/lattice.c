@@ -186,16 +186,22 @@ static void store_value(const struct plan *plan, const struct tile *t, int64_t s
 static void store_gradient(const struct plan *plan, struct tile *t, struct sums *sums) {
     const struct lattice_args *a = plan->args;
     double scale = plan->scale * plan->largest_weight * plan->largest_grad, along[LANES];
-    for (int i = 0; i < LANES; i++) along[i] = a->wavelength[t->source[i]];
+    if (a->n_sources == 1) {
+        double one = scale / a->wavelength[0];
+        FOR_LANES(i, 0, LANES) along[i] = one;
+    } else {
+        for (int i = 0; i < LANES; i++) along[i] = scale / a->wavelength[t->source[i]];
+    }
     FOR_LANES(i, 0, LANES) {
-        double g = scale / along[i];
+        double g = along[i];
         double x = g * t->total_q[0][i], y = g * t->total_q[1][i], z = g * t->total_q[2][i];
         along[i] = x * t->q[0][i] + y * t->q[1][i] + z * t->q[2][i];
         t->total_q[0][i] = x, t->total_q[1][i] = y, t->total_q[2][i] = z;
     }
-    for (int i = 0; i < t->lanes; i++)
-        for (int j = 0; j < 3; j++) a->grad_diffracted[3 * t->pixel[i] + j] += t->total_q[j][i];
     if (a->n_sources == 1) {
+        double *to = a->grad_diffracted + 3 * t->pixel[0];
+        for (int i = 0; i < t->lanes; i++)
+            to[3 * i] = t->total_q[0][i], to[3 * i + 1] = t->total_q[1][i], to[3 * i + 2] = t->total_q[2][i];
         double x = 0, y = 0, z = 0, w = 0; /* lanes past the end have grad 0 */
 #pragma omp simd reduction(+ : x, y, z, w)
         for (int i = 0; i < LANES; i++)
@@ -204,6 +210,7 @@ static void store_gradient(const struct plan *plan, struct tile *t, struct sums 
         return;
     }
     for (int i = 0; i < t->lanes; i++) {
+        for (int j = 0; j < 3; j++) a->grad_diffracted[3 * t->pixel[i] + j] += t->total_q[j][i];
         for (int j = 0; j < 3; j++) sums->incident[3 * t->source[i] + j] -= t->total_q[j][i];
         sums->wavelength[t->source[i]] -= along[i];
     }
@@ -305,7 +312,7 @@ static int run(const struct lattice_args *a, enum mode mode) {
 int JOIN(nbt_lattice_value, SUFFIX)(const struct lattice_args *a) { return run(a, VALUE); }
 
 int JOIN(nbt_lattice_gradient, SUFFIX)(const struct lattice_args *a) {
-    clear(a->grad_diffracted, 3 * a->n_pixels);
+    if (a->n_sources > 1) clear(a->grad_diffracted, 3 * a->n_pixels); /* one source writes each pixel once */
     clear(a->grad_incident, 3 * a->n_sources);
     clear(a->grad_wavelength, a->n_sources);
     clear(a->grad_basis, 9 * a->n_orientations);

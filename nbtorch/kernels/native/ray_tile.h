@@ -55,8 +55,24 @@ static void load_lanes(const double *from, int64_t start, int lanes, double *to)
     for (int i = lanes; i < LANES; i++) to[i] = to[lanes - 1];
 }
 
+/* The grid of one sample a pixel: its centre. */
+static void load_centres(const struct ray_args *a, struct ray_tile *t) {
+    for (int i = 0; i < LANES; i++) {
+        int64_t pixel = t->start + (i < t->lanes ? i : t->lanes - 1);
+        t->panel[i] = a->panel[pixel];
+        t->slow[i] = (double)a->slow[pixel] + 0.5;
+        t->fast[i] = (double)a->fast[pixel] + 0.5;
+    }
+    for (int i = 0; i < LANES; i++) t->layer[i] = a->in.layer_step[t->panel[i]];
+    FOR_LANES(i) t->index[i] = t->depth[i] = 0.0;
+}
+
 /* The samples of a grid: layer, slow sub-pixel, fast sub-pixel, the last innermost, of one pixel after the other. */
 static void load_grid(const struct ray_args *a, struct ray_tile *t) {
+    if (a->layers * a->oversample == 1) {
+        load_centres(a, t);
+        return;
+    }
     int64_t n = a->oversample, each = a->layers * n * n, pixel = t->start / each, rest = t->start % each;
     int64_t layer = rest / (n * n), down = rest % (n * n) / n, along = rest % n;
     double of_slow[LANES], of_fast[LANES], size = (double)n;
@@ -94,16 +110,17 @@ static void load_listed(const struct ray_args *a, struct ray_tile *t) {
 /* capture = e^(−depth·µ/parallax) − e^(−(depth + layer)·µ/parallax); 1 without a sensor. */
 static void find_capture(struct ray_tile *t) {
     const double(*v)[LANES] = t->of_panel.value;
+    int sensor = 0;
+    for (int i = 0; i < LANES; i++) sensor |= v[14][i] > 0.0;
+    if (!sensor) {
+        FOR_LANES(i) t->inverse_parallax[i] = t->path[i] = t->behind[i] = 0.0, t->capture[i] = 1.0;
+        return;
+    }
     FOR_LANES(i) {
         double parallax = t->diffracted[0][i] * v[6][i] + t->diffracted[1][i] * v[7][i] + t->diffracted[2][i] * v[8][i];
         t->inverse_parallax[i] = 1.0 / parallax;
         t->path[i] = v[14][i] * t->inverse_parallax[i];
-        t->capture[i] = 1.0;
-        t->behind[i] = 0.0;
     }
-    int sensor = 0;
-    for (int i = 0; i < LANES; i++) sensor |= v[14][i] > 0.0;
-    if (!sensor) return;
     FOR_LANES(i) {
         double before = exponential(-t->depth[i] * t->path[i]);
         double lost = exponential_minus_one(-t->layer[i] * t->path[i]);

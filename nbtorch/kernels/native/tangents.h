@@ -101,21 +101,26 @@ static struct tangent_tile *make_tangent_tile(const struct tangent_plan *p) {
     return t;
 }
 
+static void clear_lanes(REAL (*sum)[LANES], double (*total)[LANES], int count) {
+    for (int j = 0; j < count; j++) FOR_LANES(i, 0, LANES) sum[j][i] = R(0), total[j][i] = 0.0;
+}
+
 static void clear_tangents(struct tangent_tile *t) {
-    memset(t->sum_hkl, 0, sizeof t->sum_hkl);
-    memset(t->sum_shape, 0, sizeof t->sum_shape);
-    memset(t->total_hkl, 0, sizeof t->total_hkl);
-    memset(t->total_shape, 0, sizeof t->total_shape);
+    if (t->plan->wants_shared) clear_lanes(t->sum_hkl, t->total_hkl, 9);
+    if (t->plan->wants_shape) clear_lanes(t->sum_shape, t->total_shape, 6);
     clear(t->own, t->plan->n_own * LANES);
 }
 
+static void flush_lanes(REAL (*sum)[LANES], double (*total)[LANES], int count) {
+    for (int j = 0; j < count; j++) FOR_LANES(i, 0, LANES) {
+            total[j][i] += sum[j][i];
+            sum[j][i] = R(0);
+        }
+}
+
 static void flush_tangents(struct tangent_tile *t) {
-    if (t->plan->wants_shared)
-        for (int j = 0; j < 9; j++) FOR_LANES(i, 0, LANES) t->total_hkl[j][i] += t->sum_hkl[j][i];
-    if (t->plan->wants_shape)
-        for (int j = 0; j < 6; j++) FOR_LANES(i, 0, LANES) t->total_shape[j][i] += t->sum_shape[j][i];
-    memset(t->sum_hkl, 0, sizeof t->sum_hkl);
-    memset(t->sum_shape, 0, sizeof t->sum_shape);
+    if (t->plan->wants_shared) flush_lanes(t->sum_hkl, t->total_hkl, 9);
+    if (t->plan->wants_shape) flush_lanes(t->sum_shape, t->total_shape, 6);
 }
 
 /* Σ_k ∂I/∂q, and with `shared` Σ_k ∂I/∂h ⊗ h. */
@@ -192,35 +197,38 @@ static void add_tangents(const struct plan *plan, struct tile *t, struct tangent
     add_own(plan, t, tangents, k, weight, begin, end);
 }
 
-/* What N and metric tangents `n` add at lane i, peak-relative. */
-static double shape_tangent(const struct plan *plan, const struct tile *t, const struct tangent_tile *tangents,
-                            int64_t n, int i) {
+/* What N and metric tangents `n` add, peak-relative. */
+static void add_shape_tangent(const struct plan *plan, const struct tile *t, const struct tangent_tile *tangents,
+                              int64_t n, double *sum) {
     const struct lattice_args *a = plan->args;
-    double result = 0.0;
     for (int axis = 0; a->dot_n_cells && axis < 3; axis++) {
         double relative = 2.0 * a->dot_n_cells[3 * n + axis] / a->n_cells[axis];
+        const double *of_n = a->shape == SQUARE ? tangents->total_shape[axis] : t->total;
         int left_out = a->shape == SQUARE && a->n_cells[axis] <= 1.0;
-        double sum = a->shape == SQUARE ? tangents->total_shape[axis][i] : t->total[i];
-        if (!left_out) result += relative * sum;
+        if (!left_out) FOR_LANES(i, 0, LANES) sum[i] += relative * of_n[i];
     }
     static const int entry[9] = {0, 3, 4, 3, 1, 5, 4, 5, 2};
-    if (a->dot_metric && a->shape != SQUARE)
-        for (int j = 0; j < 9; j++) result += a->dot_metric[9 * n + j] * tangents->total_shape[entry[j]][i];
-    return result;
+    for (int j = 0; a->dot_metric && a->shape != SQUARE && j < 9; j++) {
+        double dot = a->dot_metric[9 * n + j];
+        FOR_LANES(i, 0, LANES) sum[i] += dot * tangents->total_shape[entry[j]][i];
+    }
 }
 
-/* Σ_j ∂I/∂q_j·q̇_j at lane i: q = (diffracted − incident)/λ. */
-static double ray_tangent(const struct plan *plan, const struct tile *t, int64_t n, int i) {
+/* Σ_j ∂I/∂q_j·q̇_j: q = (diffracted − incident)/λ. */
+static void add_ray_tangent(const struct plan *plan, const struct tile *t, int64_t n, double *sum) {
     const struct lattice_args *a = plan->args;
-    int64_t p = n * a->n_pixels + t->pixel[i], s = n * a->n_sources + t->source[i];
-    double wavelength = a->wavelength[t->source[i]], result = 0.0;
-    for (int j = 0; j < 3; j++) {
-        double dot = a->dot_diffracted ? a->dot_diffracted[3 * p + j] : 0.0;
-        if (a->dot_incident) dot -= a->dot_incident[3 * s + j];
-        if (a->dot_wavelength) dot -= t->q[j][i] * a->dot_wavelength[s];
-        result += t->total_q[j][i] * dot / wavelength;
+    if (!a->dot_diffracted && !a->dot_incident && !a->dot_wavelength) return;
+    for (int i = 0; i < t->lanes; i++) {
+        int64_t p = n * a->n_pixels + t->pixel[i], s = n * a->n_sources + t->source[i];
+        double result = 0.0;
+        for (int j = 0; j < 3; j++) {
+            double dot = a->dot_diffracted ? a->dot_diffracted[3 * p + j] : 0.0;
+            if (a->dot_incident) dot -= a->dot_incident[3 * s + j];
+            if (a->dot_wavelength) dot -= t->q[j][i] * a->dot_wavelength[s];
+            result += t->total_q[j][i] * dot;
+        }
+        sum[i] += result / a->wavelength[t->source[i]];
     }
-    return result;
 }
 
 static void store_tangents(const struct plan *plan, const struct tile *t, const struct tangent_tile *tangents,
@@ -229,17 +237,17 @@ static void store_tangents(const struct plan *plan, const struct tile *t, const 
     double scale = plan->scale * plan->largest_weight;
     int64_t own = 0;
     for (int64_t n = 0; n < a->n_tangents; n++) {
-        const double *e = tangents->plan->shared + 9 * n, *of_own = 0;
-        if (own < tangents->plan->n_own && tangents->plan->own[own].index == n)
-            of_own = tangents->own + LANES * own++;
-        double *to = a->tangent + n * a->n_pixels * a->n_sources + start;
-        for (int i = 0; i < t->lanes; i++) {
-            double sum = ray_tangent(plan, t, n, i) + (of_own ? of_own[i] : 0.0);
-            if (tangents->plan->wants_shared)
-                for (int j = 0; j < 9; j++) sum += e[j] * tangents->total_hkl[j][i];
-            if (tangents->plan->wants_shape) sum += shape_tangent(plan, t, tangents, n, i);
-            to[i] = scale * sum * t->kept[i];
+        const double *e = tangents->plan->shared + 9 * n;
+        double sum[LANES] = {0}, *to = a->tangent + n * a->n_pixels * a->n_sources + start;
+        if (own < tangents->plan->n_own && tangents->plan->own[own].index == n) {
+            const double *of_own = tangents->own + LANES * own++;
+            FOR_LANES(i, 0, LANES) sum[i] = of_own[i];
         }
+        add_ray_tangent(plan, t, n, sum);
+        for (int j = 0; tangents->plan->wants_shared && j < 9; j++)
+            FOR_LANES(i, 0, LANES) sum[i] += e[j] * tangents->total_hkl[j][i];
+        if (tangents->plan->wants_shape) add_shape_tangent(plan, t, tangents, n, sum);
+        for (int i = 0; i < t->lanes; i++) to[i] = scale * sum[i] * t->kept[i];
     }
 }
 

@@ -50,21 +50,36 @@ static inline void clear(double *x, int64_t n) { memset(x, 0, (size_t)n * sizeof
 
 static inline int has_table(const struct lattice_args *a) { return a->table != 0; }
 
-/* Which pixel and source each lane is, and their vectors; lanes past the end repeat the last. */
-static void load_lanes(const struct lattice_args *a, struct tile *t, int64_t start, double in[3][LANES],
-                       double *wavelength) {
-    if (a->n_sources == 1) {
-        for (int i = 0; i < LANES; i++) t->pixel[i] = start + (i < t->lanes ? i : t->lanes - 1);
-        memset(t->source, 0, sizeof t->source);
-    } else {
-        int64_t pixel = start / a->n_sources, source = start % a->n_sources;
-        for (int i = 0; i < LANES; i++) {
-            t->pixel[i] = pixel;
-            t->source[i] = source;
-            if (i < t->lanes - 1 && ++source == a->n_sources) {
-                source = 0;
-                pixel++;
-            }
+/* One source: pixels follow each other, and all lanes see the same beam. Lanes past the end repeat the last. */
+static void load_pixels(const struct lattice_args *a, struct tile *t, int64_t start, double in[3][LANES],
+                        double *inverse) {
+    const double *from = a->diffracted + 3 * start;
+    const double one = 1.0 / a->wavelength[0];
+    for (int i = 0; i < t->lanes; i++) {
+        t->pixel[i] = start + i;
+        t->q[0][i] = from[3 * i], t->q[1][i] = from[3 * i + 1], t->q[2][i] = from[3 * i + 2];
+    }
+    for (int i = t->lanes; i < LANES; i++) {
+        t->pixel[i] = start + t->lanes - 1;
+        for (int j = 0; j < 3; j++) t->q[j][i] = t->q[j][t->lanes - 1];
+    }
+    for (int i = 0; i < LANES; i++) t->source[i] = 0; /* memset would be `rep stos` */
+    FOR_LANES(i, 0, LANES) {
+        in[0][i] = a->incident[0], in[1][i] = a->incident[1], in[2][i] = a->incident[2];
+        inverse[i] = one;
+    }
+}
+
+/* Several sources, innermost: which pixel and source each lane is, and their vectors. */
+static void load_pairs(const struct lattice_args *a, struct tile *t, int64_t start, double in[3][LANES],
+                       double *inverse) {
+    int64_t pixel = start / a->n_sources, source = start % a->n_sources;
+    for (int i = 0; i < LANES; i++) {
+        t->pixel[i] = pixel;
+        t->source[i] = source;
+        if (i < t->lanes - 1 && ++source == a->n_sources) {
+            source = 0;
+            pixel++;
         }
     }
     for (int j = 0; j < 3; j++)
@@ -72,22 +87,32 @@ static void load_lanes(const struct lattice_args *a, struct tile *t, int64_t sta
             t->q[j][i] = a->diffracted[3 * t->pixel[i] + j];
             in[j][i] = a->incident[3 * t->source[i] + j];
         }
-    for (int i = 0; i < LANES; i++) wavelength[i] = a->wavelength[t->source[i]];
+    for (int i = 0; i < LANES; i++) inverse[i] = a->wavelength[t->source[i]];
+    FOR_LANES(i, 0, LANES) inverse[i] = 1.0 / inverse[i];
 }
 
 /* Fill q, kept and grad of the lanes that start at sample `start` (pixel-major: pixel·S + source). */
 static void load_tile(const struct plan *plan, struct tile *t, int64_t start, int64_t end) {
     const struct lattice_args *a = plan->args;
-    double in[3][LANES], wavelength[LANES];
+    double in[3][LANES], inverse[LANES];
     t->lanes = end - start < LANES ? (int)(end - start) : LANES;
-    load_lanes(a, t, start, in, wavelength);
+    if (a->n_sources == 1)
+        load_pixels(a, t, start, in, inverse);
+    else
+        load_pairs(a, t, start, in, inverse);
     FOR_LANES(i, 0, LANES) {
-        double w = 1.0 / wavelength[i];
+        double w = inverse[i];
         double x = (t->q[0][i] - in[0][i]) * w, y = (t->q[1][i] - in[1][i]) * w, z = (t->q[2][i] - in[2][i]) * w;
         t->q[0][i] = x, t->q[1][i] = y, t->q[2][i] = z;
         t->q_real[0][i] = (REAL)x, t->q_real[1][i] = (REAL)y, t->q_real[2][i] = (REAL)z;
-        t->kept[i] = a->dmin * sqrt(x * x + y * y + z * z) <= 1.0 ? 1.0 : 0.0;
+        t->kept[i] = 1.0;
         t->amplitude[i] = R(1);
+    }
+    if (a->dmin > 0.0) {
+        FOR_LANES(i, 0, LANES) {
+            double x = t->q[0][i], y = t->q[1][i], z = t->q[2][i];
+            t->kept[i] = a->dmin * sqrt(x * x + y * y + z * z) <= 1.0 ? 1.0 : 0.0;
+        }
     }
     if (a->grad) {
         double relative = 1.0 / plan->largest_grad;
