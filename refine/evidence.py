@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from refine.observations import Observations, hold_out
 from refine.parameters import ParameterSet
 from refine.scene import Shot
 from refine.settings import FitSettings
+from refine.spot_list import ListedSpots
 from refine.spots import Spots, SpotSettings, find_spots
 
 
@@ -54,18 +55,32 @@ def moved_experiment(shot: Shot, parameters: ParameterSet) -> Experiment:
 
 def assign(shot: Shot, spots: Spots, settings: FitSettings, experiment: Experiment, *, near: bool = False) -> Evidence:
     """The evidence of ``spots`` with the indices that ``experiment`` gives them; ``near``: it is about right."""
+    if isinstance(spots, ListedSpots):
+        return _evidence(shot, spots, settings, np.arange(len(spots)), spots.hkl, ())
     scan = None if shot.still else shot.entry.scan
     nearby = IndexingSettings(search=None, tolerance=1.5)
     indexed = index_spots(experiment, spots, scan, shot.exposures(1)[0], nearby if near else IndexingSettings())
-    place = torch.as_tensor(np.ascontiguousarray(indexed.spot))
-    chosen = spots[indexed.spot]
+    return _evidence(shot, spots, settings, indexed.spot, indexed.hkl, tuple(indexed.rejected))
+
+
+def _evidence(
+    shot: Shot,
+    spots: Spots,
+    settings: FitSettings,
+    place: np.ndarray,
+    hkl: np.ndarray,
+    rejected: tuple[tuple[int, str], ...],
+) -> Evidence:
+    """The evidence of the spots at ``place`` [m] with indices ``hkl`` [m, 3]."""
+    columns = {item.name: getattr(spots, item.name)[place] for item in fields(Spots)}
+    chosen = Spots(**columns)
     last = len(shot.images) - 1
 
     def tensor(values: np.ndarray) -> torch.Tensor:
         return torch.as_tensor(np.ascontiguousarray(values))
 
     observed = Observations(
-        hkl=tensor(indexed.hkl).long(),
+        hkl=tensor(hkl).long(),
         panel=tensor(chosen.panel).long(),
         fast=tensor(chosen.fast),
         slow=tensor(chosen.slow),
@@ -74,10 +89,10 @@ def assign(shot: Shot, spots: Spots, settings: FitSettings, experiment: Experime
         width=tensor(np.stack([chosen.width_fast, chosen.width_slow, chosen.width_frame], axis=1)),
         whole=tensor((chosen.first_frame > 0) & (chosen.last_frame < last)),
         heldout=torch.zeros(len(place), dtype=torch.bool),
-        found=place,
+        found=tensor(place),
     )
     data = settings.data
     observed = hold_out(
         observed, data.holdout, data.holdout_fraction, data.holdout_modulus, data.holdout_index, settings.seed
     )
-    return Evidence(shot, spots, observed, tuple(indexed.rejected))
+    return Evidence(shot, spots, observed, rejected)

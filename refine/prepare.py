@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from nbtorch.errors import ConfigError, DataError, NbtorchError
+from nbtorch.errors import DataError, NbtorchError
 from nbtorch.io import ExperimentList, read_expt
 from refine.coarse import PositionBlock, PositionObjective
 from refine.evidence import Evidence, assign, find, moved_experiment
@@ -30,6 +30,7 @@ from refine.problem import Problem, model_tensors, position_block
 from refine.scene import Scene, Shot, build_scene
 from refine.settings import FitSettings
 from refine.solver import LevenbergMarquardt
+from refine.spot_list import read_spot_list
 from refine.widths import Widths, measure_widths
 
 Say = Callable[[str], None]
@@ -40,10 +41,6 @@ _FEW_SPOTS = 60  # below it the three sizes of a crystal are one
 
 def prepare(settings: FitSettings, say: Say) -> Problem:
     """Read everything, find and index spots, fit their positions. Raises NbtorchError for what a user can put right."""
-    if settings.data.spots is not None:
-        raise ConfigError(
-            f"data.spots={settings.data.spots}", "a list of spots cannot replace the fit's own yet", "Leave it out"
-        )
     document = read_expt(settings.data.experiment)
     frames = assign_frames(document, settings.data)
     scene = build_scene(document, frames, settings, say)
@@ -101,9 +98,13 @@ def _load_all(scene: Scene, settings: FitSettings, say: Say) -> tuple[list[Frame
 
 def _find_all(scene: Scene, stacks: list[FrameStack], settings: FitSettings, say: Say) -> list[Evidence]:
     """Spots of every shot with their indices from the start model. Raises DataError where there are none at all."""
+    listed = None if settings.data.spots is None else read_spot_list(settings.data.spots, scene.detector.config)
     evidence = []
     for shot, stack in zip(scene.shots, stacks, strict=True):
-        evidence.append(assign(shot, find(shot, stack, settings), settings, shot.experiment))
+        spots = find(shot, stack, settings)
+        if listed is not None:
+            spots = listed.of_shot(spots, shot.index, still=shot.still)
+        evidence.append(assign(shot, spots, settings, shot.experiment))
     found, indexed = sum(len(item.spots) for item in evidence), sum(len(item.observed) for item in evidence)
     if found == 0:
         raise DataError(
