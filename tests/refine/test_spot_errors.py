@@ -45,6 +45,10 @@ def test_the_columns_are_the_derivatives_of_a_gaussian_spot() -> None:
         assert float(off) < 0.08  # worst seen 0.039 (frame)
 
 
+def test_each_column_has_its_own_spread() -> None:
+    assert SPREAD.sigmas == (0.3, 0.3, 0.5, 0.2, 0.2)  # fast, slow, frame; width across and along
+
+
 def test_a_spot_on_one_frame_has_no_frame_to_be_late_by() -> None:
     here = place()[:, : SIDE**2]
     signal = torch.exp(-0.5 * ((here[..., :2] - 6.5) ** 2).sum(-1))
