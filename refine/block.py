@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from nbtorch.config import Exposure, RenderSettings
-from nbtorch.functional.tangents import tangents
 from nbtorch.models import Experiment
 from nbtorch.render import PixelSelection, Renderer
 from nbtorch.render.scene import Scene, scenes
@@ -73,6 +72,7 @@ class Block:
         self.exposures = tuple(exposures)
         selections = [(exposures[frame], pixels) for frame, pixels in boxes.selections]
         self.renderers = FrameRenderers(experiment, selections, settings)
+        self._own = tuple(self.renderers.named_parameters())
 
     def render(self, changes: Mapping[str, Tensor]) -> Tensor:
         """Spots [B, Q], without background, with the model tensors ``changes`` in the place of the experiment's own.
@@ -85,7 +85,9 @@ class Block:
 
     def _scenes(self, changes: Mapping[str, Tensor]) -> list[Scene]:
         """The scene of every frame with ``changes``."""
-        tensors = {f"experiment.{name}": value for name, value in changes.items() if name != "scale"}
+        # the experiment's own tensors are where it started: no derivative by them is ever asked for
+        tensors = {name: value.detach() for name, value in self._own}
+        tensors |= {f"experiment.{name}": value for name, value in changes.items() if name != "scale"}
         found: list[Scene] = torch.func.functional_call(self.renderers, tensors, (), tie_weights=False)
         return found
 
@@ -110,20 +112,20 @@ class Block:
         if not serves(of_frames[0][0], self.renderers.settings):
             return self.forward_mode(parameters)
         photons, columns = self.renderers.columns(of_frames)
-        photons, columns = self._scaled(parameters, values, photons, columns)
+        photons, columns = self._scaled(parameters, photons, columns)
         valid = self.boxes.valid
         spots = torch.where(valid, photons[self.boxes.position], 0)
         return spots, columns.T.contiguous()[self.boxes.position] * valid[..., None]
 
-    def _scaled(
-        self, parameters: ParameterSet, values: Tensor, photons: Tensor, columns: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _scaled(self, parameters: ParameterSet, photons: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
         """``photons`` [P] and their ``columns`` [T, P], times the block's scale where it has one."""
-        if "scale" not in parameters.changes(self.index, values):
+        scale = parameters.changes(self.index).get("scale")
+        if scale is None:
             return photons, columns
-        (scale,), (moved,) = tangents(lambda free: [parameters.changes(self.index, free)["scale"]], values)
-        along = 0 if moved is None else moved * photons
-        return photons * scale, columns * scale + along
+        # linear, as all that a parameter moves
+        entries = [parameters.parameters_[i].entries for i in parameters.of_block(self.index)]
+        moved = [sum(entry.coefficient for entry in of_one if entry.tensor == "scale") for of_one in entries]
+        return photons * scale, columns * scale + columns.new_tensor(moved)[:, None] * photons
 
     @torch.no_grad()
     def forward_mode(self, parameters: ParameterSet) -> tuple[Tensor, Tensor]:

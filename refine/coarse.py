@@ -123,7 +123,7 @@ class PositionBlock:
         if not place:
             return torch.zeros(*self.target.shape, 0, dtype=values.dtype)
         _, (columns,) = tangents(lambda free: self.predicted(parameters.changes(self.index, free))[:1], values)
-        return torch.zeros(*self.target.shape, len(place)) if columns is None else columns.permute(1, 2, 0)
+        return columns.permute(1, 2, 0) if columns is not None else values.new_zeros(*self.target.shape, len(place))
 
 
 def _sharpness(seen: Observations, share: Tensor, *, still: bool) -> Tensor:

@@ -87,16 +87,22 @@ class ParameterSet(nn.Module):
     def changes(self, block: int, free: Tensor | None = None) -> dict[str, Tensor]:
         """The model tensors of ``block`` as the values say, by name.
 
-        free: [len(of_block(block))] values in the place of the current ones, for differentiation.
+        free: [len(of_block(block))] values in the place of the current ones, for differentiation; tensors that none of
+        them moves do not depend on it.
         """
         indices, columns = self._maps[block]
         moved = (self.values.detach() if free is not None else self.values) - self.start
+        along, moving = moved, set(columns)
         if free is not None:
-            place = torch.tensor(self.of_block(block), dtype=torch.long, device=self.start.device)
-            moved = moved.index_put((place,), free - self.start[place])
-        moved = moved[indices]
+            chosen = self.of_block(block)
+            place = torch.tensor(chosen, dtype=torch.long, device=self.start.device)
+            along = moved.index_put((place,), free - self.start[place])
+            moving = {entry.tensor for index in chosen for entry in self.parameters_[index].entries}
+        moved, along = moved[indices], along[indices]
         return {
-            name: (self._tensors[block][name].reshape(-1) + matrix @ moved).reshape(self._tensors[block][name].shape)
+            name: (self._tensors[block][name].reshape(-1) + matrix @ (along if name in moving else moved)).reshape(
+                self._tensors[block][name].shape
+            )
             for name, matrix in columns.items()
         }
 
