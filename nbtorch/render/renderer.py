@@ -22,6 +22,7 @@ from nbtorch.render.tangents import SceneTangents, intensity_and_tangents, scene
 Progress = Callable[[int, int], None]
 _NATIVE_BYTES = 96  # of one sample, with its gradient, where the C kernels serve; they take float64
 _NATIVE_SOURCE_BYTES = 40  # and of each of its sources
+_SHOWN = 2 * 10**7  # lattice terms between two calls of a progress function: a fraction of a second
 _RAY_NUMBERS = 40  # that autograd keeps for one sample and source, counted on the reference
 _TERM_NUMBERS = 24  # and for each of its orientations, where the reference sums them
 
@@ -56,12 +57,14 @@ class Renderer(nn.Module):
         """Photons [P] of every selected pixel in ``scene``, which frames of one scan derive together."""
         pixels = self.pixels.to(scene.basis.device)
         size = self._block_size(scene)
+        if progress is not None:
+            size = min(size, max(1, _SHOWN // (scene.per_pixel * len(scene.wavelength) * len(scene.basis))))
         recompute = len(pixels) > size and torch.is_grad_enabled() and not _transforming()
         blocks = []
         for start in range(0, max(len(pixels), 1), size):
             block = pixels[start : start + size]
             if recompute:
-                blocks.append(checkpoint(self._photons, scene, block, use_reentrant=False))
+                blocks.append(checkpoint(self._photons, scene, block, use_reentrant=False, preserve_rng_state=False))
             else:
                 blocks.append(self._photons(scene, block))
             if progress is not None:

@@ -80,6 +80,18 @@ def test_progress_is_told_after_every_block_and_after_a_single_one() -> None:
         assert told == expected
 
 
+def test_progress_is_told_often_where_pixels_take_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks that fit the memory may still take a minute each; smaller ones change no value."""
+    features, pixels = Features(mosaic="antithetic"), roi(DETECTOR, (0, 4), (0, 1))
+    model = Renderer(experiment(features), pixels, settings(features))
+    whole = model()
+    monkeypatch.setattr("nbtorch.render.renderer._SHOWN", 3 * len(model.scene().basis))
+    told: list[int] = []
+    parts = model(progress=lambda done, total: told.append(done))
+    assert told == [3, 6, 9, 10]
+    torch.testing.assert_close(parts, whole, rtol=1e-14, atol=0)
+
+
 def test_a_selection_of_nothing_renders_nothing() -> None:
     nothing = masked(DETECTOR, [torch.zeros(shape, dtype=torch.bool) for shape in full_frame(DETECTOR).shapes])
     for mode in MODES:
