@@ -89,7 +89,7 @@ def test_progress_is_told_often_where_pixels_take_long(monkeypatch: pytest.Monke
     told: list[int] = []
     parts = model(progress=lambda done, total: told.append(done))
     assert told == [3, 6, 9, 10]
-    torch.testing.assert_close(parts, whole, rtol=1e-14, atol=0)
+    torch.testing.assert_close(parts, whole, rtol=1e-12, atol=0)  # worst seen 8.3e-14: another order of the sum
 
 
 def test_a_selection_of_nothing_renders_nothing() -> None:
