@@ -35,6 +35,7 @@ from refine.widths import Widths, measure_widths
 
 Say = Callable[[str], None]
 _STRAY = 6.0
+_STRAY_HELDOUT = 3.0  # pixels
 _STRAY_FRAMES = 3.0  # as much as a rocking curve cut by the scan's end can pretend to
 _FEW_SPOTS = 60  # below it the three sizes of a crystal are one
 
@@ -205,7 +206,8 @@ def _blocks(evidence: list[Evidence], settings: FitSettings) -> list[PositionBlo
 def _without_strays(item: Evidence, parameters: ParameterSet, settings: FitSettings) -> Evidence:
     """``item`` without the spots that stayed far from their predictions: their indices are wrong, or they are no spots.
 
-    Far is six times the shot's own spread, and never less than a pixel. Held-out spots stay: they are to be scored.
+    Far is six times the shot's own spread, and never less than a pixel. Held-out spots are to be scored: of them only
+    those go that cannot be the reflection, by frames or by more than three pixels.
     """
     objective = PositionObjective(_blocks([item], settings))
     objective.estimate_spread(parameters)
@@ -214,7 +216,8 @@ def _without_strays(item: Evidence, parameters: ParameterSet, settings: FitSetti
     reach = torch.clamp(_STRAY * objective.spread[0][:2], min=1.0)
     late = (residual[:, 2].abs() * block.spindle_share > _STRAY_FRAMES) & (not item.shot.still)
     far = (residual[:, :2].abs() > reach).any(1) | late | ~valid
-    stray = far & ~item.observed.heldout
+    another = (residual[:, :2].abs() > _STRAY_HELDOUT).any(1) | late | ~valid
+    stray = torch.where(item.observed.heldout, another & far, far)
     if bool(stray.all()):
         return item
     distance = residual[:, :2].norm(dim=1)
