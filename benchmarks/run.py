@@ -1,4 +1,4 @@
-"""``python benchmarks/run.py [claim ...] [--smaller N] [--threads N]``: print tables, write JSON to results/."""
+"""``python benchmarks/run.py [claim ...] [--smaller N] [--threads N]``: print tables, write JSON to results/claim_threads."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ def main() -> None:
     print(machine())
     for name in chosen.claims or CLAIMS:
         rows = CLAIMS[name](chosen.smaller)
-        print(f"\n{name}\n{table(rows)}\n→ {write(name, rows)}")
+        written = write(f"{name}_{chosen.threads}", rows)
+        print(f"\n{name}\n{table(rows)}\n→ {written}")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from refine.solvers import SOLVERS, Step
 from refine.stages import Stage, build, first_stage, misfit, next_stage
 
 _ROBUST_TOLERANCE = 1e-4  # of a loss that is no likelihood
-_WORTH = 1.05  # pixels may predict the spots' centroids that much worse, which positions alone are fitted to
+_WORTH = 0.9  # of the positions' rms: what pixels of other shapes must reach to be believed before the centroids
 _LOOK_AFTER, _PLAINLY = 4, 3.0  # iterations, and mean z² under the spots, after which their shapes are taken as wrong
 
 
