@@ -11,6 +11,8 @@ TEXT_KEYS = frozenset(
     {f"data.{name}" for name in ("experiment", "frames", "amplitudes", "mask", "spots", "root", "truth")}
     | {"hydra.run.dir", "hydra.sweep.dir", "paths.output"}
 )
+# Keys whose value is a list of parameters, whose names hold brackets and stars: crystal[0].gamma, *.rot_normal.
+NAME_KEYS = frozenset({"parameters.fix", "parameters.free"})
 ASSIGNMENT = re.compile(r"(?P<plus>\+{0,2})(?P<key>[\w./@$-]+)=(?P<value>.*)", re.DOTALL)
 # A value that is already one quoted string of Hydra's grammar: it opens, and closes only at its end.
 QUOTED = re.compile(r"""(?P<q>['"])(?:\\(?:\\\\)*(?P=q)|(?!(?P=q)).)*?(?P=q)""", re.DOTALL)
@@ -31,7 +33,7 @@ def quote(text: str) -> str:
 
 
 def quote_paths(arguments: Iterable[str], *, multirun: bool = False) -> list[str]:
-    """``arguments`` with the values of TEXT_KEYS quoted, so that they may hold # [ ] ( ) = , ~ { } and spaces.
+    """``arguments`` with the values of TEXT_KEYS and NAME_KEYS quoted: they may hold # [ ] ( ) = , ~ { } and spaces.
 
     ``null``, interpolations and values the user has quoted already stay as they are. In a ``multirun``,
     ``data.frames=choice(a.cbf,b.cbf)`` sweeps; a comma alone is part of a name.
@@ -41,14 +43,25 @@ def quote_paths(arguments: Iterable[str], *, multirun: bool = False) -> list[str
 
 def _quote_one(argument: str, multirun: bool) -> str:
     found = ASSIGNMENT.fullmatch(argument)
-    if found is None or found["key"] not in TEXT_KEYS:
+    if found is None or found["key"] not in TEXT_KEYS | NAME_KEYS:
         return argument
     value = found["value"]
+    if found["key"] in NAME_KEYS:
+        return f"{found['plus']}{found['key']}={_names(value)}"
     if value == "null" or QUOTED.fullmatch(value) or (multirun and SWEEP.fullmatch(value)):
         return argument
     if found["key"].endswith(".dir") and value.startswith("~/"):  # no shell expands it behind an equals sign
         value = str(Path(value).expanduser())
     return f"{found['plus']}{found['key']}={quote(value)}"
+
+
+def _names(value: str) -> str:
+    """A list of parameters' names, ``[a,b]`` or a single ``a``, with each name quoted; anything else as it is."""
+    listed = value[1:-1] if value.startswith("[") and value.endswith("]") else value
+    names = [name.strip() for name in listed.split(",") if name.strip()]
+    if value == "null" or any(mark in value for mark in "'\"$("):
+        return value
+    return f"[{','.join(quote(name) for name in names)}]"
 
 
 def options_first(arguments: Sequence[str]) -> list[str]:

@@ -31,6 +31,21 @@ def test_a_path_reaches_the_configuration_as_it_was_typed(name: str, key: str) -
         assert not override.is_sweep_override()
 
 
+@pytest.mark.parametrize(
+    ("typed", "names"),
+    [
+        ("[crystal[0].gamma]", ["crystal[0].gamma"]),
+        ("crystal[0].gamma", ["crystal[0].gamma"]),
+        ("[crystal[0].gamma, *.rot_normal]", ["crystal[0].gamma", "*.rot_normal"]),
+        ("['crystal[0].a','b']", ["crystal[0].a", "b"]),
+        ("[]", []),
+    ],
+)
+def test_names_of_parameters_need_no_quotes(typed: str, names: list[str]) -> None:
+    (argument,) = quote_paths([f"parameters.fix={typed}"])
+    assert PARSER.parse_override(argument).value() == names
+
+
 @pytest.mark.parametrize("plus", ["", "+", "++"])
 def test_a_path_with_every_special_character_passes_in_any_kind_of_override(plus: str) -> None:
     name = "a#b [c](d)=e,f~g{h} i/frame_####.cbf"
