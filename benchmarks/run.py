@@ -1,4 +1,4 @@
-"""``python benchmarks/run.py [claim ...] [--smaller N] [--threads N]``: print tables, write JSON to results/claim_threads."""
+"""``python benchmarks/run.py [claim ...] [--smaller N] [--threads N]``: print tables, write JSON to results/."""
 
 from __future__ import annotations
 
