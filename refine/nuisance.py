@@ -73,6 +73,8 @@ class _Boxes:
 
     def _without_negative(self, solution: Tensor, weight: Tensor) -> Tensor:
         """``solution`` with the background alone in the boxes whose scale is negative."""
+        if not bool((solution[:, 0] < 0).any()):
+            return solution
         alone, _ = _solve(self.columns, weight, self.counts)
         alone = torch.nn.functional.pad(alone, (1, solution.shape[-1] - alone.shape[-1] - 1))
         return torch.where(solution[:, :1] < 0, alone, solution)

@@ -145,7 +145,11 @@ def _assemble(
     key = np.stack([arrays["frame"], panel, arrays["slow"], arrays["fast"]], axis=-1)[good].astype(int)
     if len(key) == 0:
         raise DataError("the shoeboxes", "every pixel of them is masked", "Check the mask and the trusted range")
-    distinct, inverse = np.unique(key, axis=0, return_inverse=True)
+    # one number a pixel sorts ten times as fast as four
+    largest = key.max(0) + 1
+    number = np.ravel_multi_index(tuple(key.T), tuple(largest))
+    chosen, inverse = np.unique(number, return_inverse=True)
+    distinct = np.stack(np.unravel_index(chosen, tuple(largest)), axis=1)
     position = np.zeros(good.shape, dtype=int)
     position[good] = inverse.ravel()
     selections = []

@@ -36,7 +36,7 @@ _CLEARLY_BETTER = 4.0  # of the deviance: odds of e²
 _HOPELESS = 8.0  # and beyond which no sampling and no amplitudes will mend it
 _BROADENING = 0.3  # of ln(width), by which spots differ where their shape is not the model's
 _SHAPES = ("n_a", "n_b", "n_c", "mosaic_spread")
-_ASKED = 60  # spots of each shot that are asked how they were sampled
+_ASKED, _ASKED_SHOTS = 40, 2  # spots of each shot, and shots, that are asked how they were sampled
 
 
 @dataclass(frozen=True)
@@ -344,8 +344,9 @@ def sampling(problem: Problem, stage: Stage, parameters: ParameterSet) -> int | 
     if problem.settings.render.oversample is not None:
         return stage.oversample
     now, losses, free = parameters.values.detach().clone(), {}, list(parameters.free)
-    for count in (1, 2, 3, 4):
-        objective = build(problem, replace(stage, oversample=count), parameters, _ASKED)
+    asked = replace(problem, evidence=problem.evidence[:_ASKED_SHOTS])
+    for count in (1, 2, 3):
+        objective = build(asked, replace(stage, oversample=count), parameters, _ASKED)
         loss = _short_fit(objective, parameters)
         losses[count] = loss if misfit(objective, parameters)[0] < _MISFIT else float("inf")
         with torch.no_grad():
@@ -355,7 +356,7 @@ def sampling(problem: Problem, stage: Stage, parameters: ParameterSet) -> int | 
     best = min(losses, key=losses.__getitem__)
     if not losses[current] - losses[best] > _CLEARLY_BETTER:
         return stage.oversample
-    problem.choices.append(f"render.oversample = {best}: it explains the pixels best, of 1 … 4")
+    problem.choices.append(f"render.oversample = {best}: it explains the pixels best, of 1, 2 and 3")
     return best
 
 
