@@ -6,7 +6,6 @@ The ceilings are what one noise draw allows: a few times the Cramér–Rao bound
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -80,12 +79,6 @@ def within(found: Result, name: str, error: float, most: float = 3.0) -> None:
     spread = sigma(found, name)
     assert spread is not None, name
     assert abs(error) < most * spread, f"{name}: off by {error:.3g}, which is {abs(error) / spread:.1f} sigmas"
-
-
-def in_time(found: Result, most: float) -> None:
-    """That solving took at most ``most`` CPU seconds; more where others crowd the caches of the same cores."""
-    crowded = max(1.0, 2 * os.getloadavg()[0] / (os.cpu_count() or 1))
-    assert found["timing"]["solve_cpu_s"] <= most * crowded
 
 
 # case → amplitudes; ceilings of orientation (degrees), cell (relative) and β (degrees); free cell parameters;
