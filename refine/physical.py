@@ -86,7 +86,7 @@ def orientation_parameters(index: int, free: bool) -> list[Parameter]:
 
 
 def size_parameters(index: int, crystal: Crystal, settings: ParameterSettings) -> list[Parameter]:
-    """N cells: one number each, or tied to one another ("equal") or to one size in Å ("size")."""
+    """N cells: one number each, or tied to one another in the proportion of the start ("size")."""
     start = crystal.n_cells.detach().tolist()
     groups = ((0,), (1,), (2,)) if settings.n_cells_tie == "independent" else ((0, 1, 2),)
     rows = []

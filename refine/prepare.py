@@ -151,7 +151,7 @@ def parameter_set(scene: Scene, settings: FitSettings, *, coarse: bool = False) 
     """The parameters of all shots; ``coarse`` holds those that positions do not tell."""
     flags = settings.parameters
     if coarse:
-        flags = replace(flags, n_cells=False, mosaic_spread=False, spectrum_width=False, polarization=False)
+        flags = replace(flags, n_cells=False, mosaic_spread=False, polarization=False)
     rows: list[Parameter] = detector_parameters(scene.detector, flags)
     rows += beam_parameters(scene.shots[0].experiment.beam, flags)
     for shot in scene.shots:

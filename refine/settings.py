@@ -109,10 +109,9 @@ class ParameterSettings:
     detector_rotation: bool = False
     beam_direction: bool = False
     wavelength: bool = False
-    spectrum_width: bool = False
     polarization: bool = False
     scale: ScaleKind = "auto"
-    n_cells_tie: Literal["independent", "size", "equal"] = "independent"
+    n_cells_tie: Literal["independent", "size"] = "independent"
     fix: tuple[str, ...] = ()
     free: tuple[str, ...] = ()
 
