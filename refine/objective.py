@@ -90,8 +90,10 @@ class Objective:
         total = restraint_loss(parameters)
         for index, block in enumerate(self.blocks):
             model = block.model(parameters)
-            compare = held is not None and not self._is_deviance(index)
-            fit = self._fit_held(index, model, held.fits[index]) if held and compare else self.fit_boxes(index, model)
+            if held is None or self._is_deviance(index):
+                fit = self.fit_boxes(index, model)
+            else:
+                fit = self._fit_held(index, model, held.fits[index])
             total += float((self.box_weights[index] * self.box_losses(index, fit)).sum())
         return total
 

@@ -99,7 +99,10 @@ def _load_all(scene: Scene, settings: FitSettings, say: Say) -> tuple[list[Frame
 
 def _find_all(scene: Scene, stacks: list[FrameStack], settings: FitSettings, say: Say) -> list[Evidence]:
     """Spots of every shot with their indices from the start model. Raises DataError where there are none at all."""
-    listed = None if settings.data.spots is None else read_spot_list(settings.data.spots, scene.detector.config)
+    listed = None
+    if settings.data.spots is not None:
+        framed = len(scene.shots) > 1 or not scene.shots[0].still
+        listed = read_spot_list(settings.data.spots, scene.detector.config, framed=framed)
     evidence = []
     for shot, stack in zip(scene.shots, stacks, strict=True):
         spots = find(shot, stack, settings)

@@ -25,7 +25,6 @@ _NAMES = {
     "slow": ("slow_px", "observed_slow_px"),
     "frame": ("frame",),
 }
-_OPTIONAL = {"panel": 0.0, "frame": np.nan}
 
 
 @dataclass(frozen=True)
@@ -75,8 +74,8 @@ def _taken(values: np.ndarray, index: Ints) -> np.ndarray:
     return np.where(index < 0, np.median(values).astype(values.dtype), values[index])
 
 
-def read_spot_list(path: str | Path, detector: DetectorConfig) -> SpotList:
-    """The rows of a CSV with columns h, k, l, fast_px, slow_px, and panel and frame where there is more than one.
+def read_spot_list(path: str | Path, detector: DetectorConfig, *, framed: bool) -> SpotList:
+    """The rows of a CSV with columns h, k, l, fast_px, slow_px; panel unless all are on the first; frame if ``framed``.
 
     A run's own spots.csv serves too; rows with a reason of rejection are left out. Raises FileError for a column that
     is missing, a number that is none, fractional indices, and a spot off its panel.
@@ -84,7 +83,8 @@ def read_spot_list(path: str | Path, detector: DetectorConfig) -> SpotList:
     rows = [row for row in read_csv(path) if not (row.get("reason", "").strip() and row.get("used") == "0")]
     if not rows:
         raise FileError(str(path), "it lists no spot", "Give one row a spot")
-    columns = {name: _column(rows, path, name) for name in _NAMES}
+    optional = {"panel": 0.0} if framed else {"panel": 0.0, "frame": np.nan}
+    columns = {name: _column(rows, path, name, optional.get(name)) for name in _NAMES}
     hkl = np.stack([columns[name] for name in "hkl"], axis=1)
     whole = np.round(hkl).astype(int)
     _refuse(path, np.abs(hkl - whole).max(1) > 1e-3, "its indices are no integers", "Round them, or leave it out")
@@ -97,12 +97,12 @@ def read_spot_list(path: str | Path, detector: DetectorConfig) -> SpotList:
     return SpotList(panel, whole, fast, slow, columns["frame"])
 
 
-def _column(rows: list[dict[str, str]], path: str | Path, name: str) -> Floats:
-    """One column of numbers by any of its names."""
+def _column(rows: list[dict[str, str]], path: str | Path, name: str, default: float | None) -> Floats:
+    """One column of numbers by any of its names; ``default`` where there is none and it may be missing."""
     key = next((known for known in _NAMES[name] if known in rows[0]), None)
     if key is None:
-        if name in _OPTIONAL:
-            return np.full(len(rows), _OPTIONAL[name])
+        if default is not None:
+            return np.full(len(rows), default)
         raise FileError(str(path), f"it has no column {_NAMES[name][0]}", f"It has: {', '.join(rows[0])}")
     values = np.empty(len(rows))
     for number, row in enumerate(rows):
