@@ -14,6 +14,7 @@ from nbtorch.functional.rotation import rotation_matrix
 from nbtorch.models import Detector, Experiment
 from nbtorch.units import DEGREES
 from refine.evidence import Evidence, moved_experiment
+from refine.misfit import box_chi_square, misfit
 from refine.module import FitModule
 from refine.nuisance import BoxFit
 from refine.outcome import (
@@ -27,8 +28,8 @@ from refine.outcome import (
     SpotRow,
 )
 from refine.parameters import ParameterSet
+from refine.plans import predicted_centres
 from refine.problem import Problem
-from refine.stages import box_chi_square, misfit, predicted_centres
 from refine.uncertainty import Uncertainty, uncertainty
 
 _FISHER_UP_TO = 1.2  # mean z² under the spots up to which the model explains the data, and Fisher's sigmas hold

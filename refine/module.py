@@ -10,12 +10,13 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from refine.misfit import misfit
 from refine.objective import Objective
 from refine.outcome import Iteration
 from refine.parameters import ParameterSet
 from refine.problem import Problem
 from refine.solvers import SOLVERS, Step
-from refine.stages import Stage, build, first_stage, misfit, next_stage
+from refine.stages import Stage, build, first_stage, next_stage
 
 _ROBUST_TOLERANCE = 1e-4  # of a loss that is no likelihood
 _WORTH = 0.9  # of the positions' rms: what pixels of other shapes must reach to be believed before the centroids

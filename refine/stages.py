@@ -8,30 +8,22 @@ not their model.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from nbtorch.config import Exposure, RenderSettings
-from nbtorch.errors import DataError
-from nbtorch.render.excited import excited_reflections
-from refine.block import Block
-from refine.evidence import Evidence, moved_experiment
-from refine.losses import Noise, huber_weight
-from refine.nuisance import BoxFit
+from refine.losses import Noise
+from refine.misfit import misfit, robust_weights, scale_scatter, wary
 from refine.objective import Objective
 from refine.parameters import ParameterSet
-from refine.problem import Problem, position_block
-from refine.shoeboxes import BoxPlan, cut, plan_boxes
+from refine.plans import auto_oversample, background_kind, bright_plan, half_widths, make_block, observed_plan
+from refine.problem import Problem
 from refine.solver import LevenbergMarquardt
 from refine.spot_errors import SpotErrors
 
 _MISFIT = 1.5  # mean z² under the spots beyond which the shapes, not the counts, limit the fit
 _TRUSTED_SCATTER = 0.25  # median relative scatter of the spots' scales up to which amplitudes are worth a try
-_HUBER = 2.0
 _CLEARLY_BETTER = 4.0  # of the deviance: odds of e²
 _HOPELESS = 8.0  # and beyond which no sampling and no amplitudes will mend it
 _BROADENING = 0.3  # of ln(width), by which spots differ where their shape is not the model's
@@ -57,106 +49,6 @@ def first_stage(problem: Problem) -> Stage:
     """The stage that every fit begins with."""
     error = problem.settings.loss.model_error
     return Stage("spots", model_error=error or 0.0)
-
-
-def half_widths(problem: Problem) -> tuple[int, int]:
-    """Half widths of the boxes in pixels and frames."""
-    across = problem.settings.loss.box_half_width or int(np.clip(np.ceil(3.5 * problem.widths.pixel + 1.5), 4, 15))
-    return across, int(np.clip(np.ceil(3.0 * problem.widths.frame + 0.5), 1, 30))
-
-
-def phi_steps(problem: Problem, evidence: Evidence) -> int:
-    """Spindle steps a frame: no further apart than the rms of the rocking curve, which smears them."""
-    if problem.settings.render.phi_steps is not None:
-        return problem.settings.render.phi_steps
-    scan = evidence.shot.entry.scan
-    if evidence.shot.still or scan is None:
-        return 1
-    return int(np.clip(np.ceil(abs(scan.oscillation) / max(problem.widths.rocking, 1e-3)), 2, 10))
-
-
-def background_kind(problem: Problem, evidence: Evidence, half: tuple[int, int]) -> str:
-    """A plane a frame where a box holds enough background for one, a constant in all its frames where it does not."""
-    kind = problem.settings.loss.background
-    counts = float(np.median(evidence.spots.background)) * (2 * half[0] + 1) ** 2 if len(evidence.spots) else 0.0
-    gain = float(np.median(problem.noise[evidence.shot.index][0]))
-    if kind == "auto":
-        kind = "plane" if counts / gain >= 20 else "constant"
-    return "constant" if kind == "constant" else "plane"
-
-
-def observed_plan(problem: Problem, evidence: Evidence, parameters: ParameterSet) -> BoxPlan:
-    """Boxes on the predicted places of the spots that the fit may see."""
-    seen = evidence.observed.fitted()
-    centre, valid = predicted_centres(problem, evidence, parameters)
-    centre = centre[~evidence.observed.heldout.numpy()]
-    keep = valid[~evidence.observed.heldout.numpy()]
-    hkl, panel = seen.hkl.numpy()[keep], seen.panel.numpy()[keep]
-    n_frames = len(evidence.shot.images)
-    plan, _ = plan_boxes(problem.detector, hkl, panel, centre[keep], half_widths(problem), n_frames)
-    return plan
-
-
-def predicted_centres(problem: Problem, evidence: Evidence, parameters: ParameterSet) -> tuple[np.ndarray, np.ndarray]:
-    """Predicted (fast, slow, frame) [n, 3] of the observed spots at the current values, and their validity [n]."""
-    block = position_block(evidence.shot, evidence.observed, problem.settings.detector.parallax)
-    with torch.no_grad():
-        value, valid = block.predicted(parameters.changes(evidence.shot.index))
-    centre = value.numpy().copy()
-    if evidence.shot.still:
-        centre[:, 2] = 0.5
-    return centre, valid.numpy() & np.isfinite(centre).all(1)
-
-
-def bright_plan(problem: Problem, evidence: Evidence, parameters: ParameterSet) -> BoxPlan:
-    """Boxes on every reflection that should give at least ``loss.min_counts`` photons at the crystal's scale."""
-    experiment = moved_experiment(evidence.shot, parameters)
-    exposure = evidence.shot.exposures(1)[0]
-    scan = evidence.shot.entry.scan
-    if not evidence.shot.still and scan is not None:
-        exposure = Exposure(scan.phi_start, scan.oscillation * len(evidence.shot.images))
-    reach = np.degrees(2.5 * 0.4 / min(problem.widths.n_cells)) / 10 + 0.3
-    dmin = problem.settings.data.dmin or None
-    excited = excited_reflections(experiment, exposure, dmin=dmin, margin=float(reach))
-    frame = np.full(len(excited.panel), 0.5)
-    if not evidence.shot.still and scan is not None:
-        frame = (excited.phi - scan.phi_start) / scan.oscillation
-    centre = np.stack([excited.fast, excited.slow, frame], axis=1)
-    half = half_widths(problem)
-    plan, _ = plan_boxes(problem.detector, excited.hkl, excited.panel, centre, half, len(evidence.shot.images))
-    if len(plan) == 0:
-        raise DataError("the amplitudes", "no reflection is predicted on the detector", "Check data.experiment")
-    block = make_block(problem, evidence, plan, "constant")
-    expected = block.model(parameters).sum(1)
-    held = {tuple(row) for row in evidence.observed.hkl[evidence.observed.heldout].tolist()}
-    seen = np.array([tuple(row) not in held for row in plan.hkl.tolist()])
-    return plan[(expected.numpy() >= problem.settings.loss.min_counts) & seen]
-
-
-def make_block(
-    problem: Problem, evidence: Evidence, plan: BoxPlan, background: str, oversample: int | None = None
-) -> Block:
-    """The block of ``evidence`` with the shoeboxes of ``plan``."""
-    shot, stack = evidence.shot, problem.stacks[evidence.shot.index]
-    boxes = cut(plan, stack.counts, stack.valid, problem.noise[shot.index])
-    settings = problem.settings.render
-    rendering = RenderSettings(
-        mode="exact",
-        oversample=settings.oversample or oversample or auto_oversample(problem),
-        precision=settings.precision,
-        backend=settings.backend,
-    )
-    return Block(
-        shot.index, shot.experiment, shot.exposures(phi_steps(problem, evidence)), boxes, rendering, background
-    )
-
-
-def auto_oversample(problem: Problem) -> int:
-    """Sub-pixels a side: no further apart than the rms of a spot, 2 or 3.
-
-    A pixel integrates; its centre alone misses 1/12 px² of the spot's variance, which the crystal's size would take on.
-    """
-    return int(np.clip(np.ceil(1.0 / problem.widths.pixel), 2, 3))
 
 
 def build(problem: Problem, stage: Stage, parameters: ParameterSet, most: int | None = None) -> Objective:
@@ -193,76 +85,6 @@ def _free(parameters: ParameterSet, stage: Stage) -> set[int]:
     held = _SHAPES if stage.errors is not None else ()
     wanted = {i for i, kind, free in kinds if free and kind != "scale" and kind not in held}
     return wanted if stage.free_scales else wanted | {i for i, kind, _ in kinds if kind == "scale"}
-
-
-def wary(block: Block, fit: BoxFit, model_error: float) -> BoxFit:
-    """``fit`` with the error of shapes counted where the spot is seen as well as where it is expected."""
-    noise = torch.where(fit.weight > 0, 1 / fit.weight, 0)
-    seen = block.boxes.counts - (fit.total - fit.signal)
-    beyond = torch.where(seen > 3 * noise.sqrt(), seen**2 - fit.signal**2, 0).clamp(min=0)
-    return fit._replace(weight=torch.where(fit.weight > 0, 1 / (noise + model_error**2 * beyond).clamp(min=1e-300), 0))
-
-
-def robust_weights(blocks: Sequence[Block], fits: Sequence[BoxFit]) -> list[Tensor]:
-    """Huber weights [B] of the boxes of every block, from their reduced chi-square."""
-    weights = []
-    for block, fit in zip(blocks, fits, strict=True):
-        reduced = box_chi_square(block, fit)
-        weights.append(huber_weight(reduced / reduced.median().clamp(min=1e-3), _HUBER))
-    return weights
-
-
-def box_chi_square(block: Block, fit: BoxFit) -> Tensor:
-    """Mean z² [B] over the pixels under each spot (all its pixels where the spot has no signal)."""
-    z2 = (block.boxes.counts - fit.total) ** 2 * fit.weight
-    under = _under_spot(block, fit)
-    any_under = under.any(1, keepdim=True)
-    use = torch.where(any_under, under, block.boxes.valid).to(z2)
-    return (z2 * use).sum(1) / use.sum(1).clamp(min=1)
-
-
-def _under_spot(block: Block, fit: BoxFit) -> Tensor:
-    """Pixels [B, Q] whose signal is at least a third of their noise."""
-    return block.boxes.valid & (fit.signal**2 * fit.weight > 0.1)
-
-
-def misfit(objective: Objective, parameters: ParameterSet) -> tuple[float, float]:
-    """Mean z² over all pixels under spots, and the model_error that makes up for its excess: m² = Σ(y² − v)/Σs².
-
-    Sums, not a mean of ratios: the faint tails that a Gaussian lacks would else make the bright pixels count for
-    nothing.
-    """
-    z2, excess, signal = [], [], []
-    for index, block in enumerate(objective.blocks):
-        fit, held = objective.fit_boxes(index, block.model(parameters)), objective.noise[index].model_error
-        under = _under_spot(block, fit)
-        y2, s2, weight = ((block.boxes.counts - fit.total) ** 2)[under], (fit.signal**2)[under], fit.weight[under]
-        z2.append(y2 * weight)
-        excess.append(y2 - (1 / weight - held**2 * s2))
-        signal.append(s2)
-    if not any(len(part) for part in z2):
-        return 1.0, 0.0
-    excess_sum, signal_sum = float(torch.cat(excess).sum()), float(torch.cat(signal).sum())
-    return float(torch.cat(z2).mean()), (max(excess_sum, 0.0) / max(signal_sum, 1e-300)) ** 0.5
-
-
-def scale_scatter(objective: Objective, parameters: ParameterSet) -> tuple[float, list[float]]:
-    """Median relative scatter of the strong boxes' scales about each shot's median, and those medians."""
-    scatter, medians = [], []
-    for index, block in enumerate(objective.blocks):
-        fit = objective.fit_boxes(index, block.model(parameters))
-        strong = fit.scale > 10 * fit.scale_sigma
-        if int(strong.sum()) < 3:
-            strong = fit.scale > 0
-        scale = fit.scale[strong]
-        if len(scale) == 0:
-            return float("inf"), []
-        weight = (scale / fit.scale_sigma[strong].clamp(min=1e-300)) ** 2
-        order = scale.argsort()
-        half = int(torch.searchsorted(weight[order].cumsum(0), 0.5 * weight.sum()))
-        medians.append(float(scale[order][min(half, len(scale) - 1)]))
-        scatter.append((scale / medians[-1] - 1).abs())
-    return float(torch.cat(scatter).median()), medians
 
 
 def next_stage(problem: Problem, stage: Stage, objective: Objective, parameters: ParameterSet) -> Stage | None:
