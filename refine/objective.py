@@ -60,14 +60,14 @@ class Objective:
         self.errors = errors
         self.held = held
 
-    def fit_boxes(self, block: int, model: Tensor) -> BoxFit:
-        """The nuisances of ``block`` given its rendered spots [B, Q]."""
+    def fit_boxes(self, block: int, model: Tensor, start: BoxFit | None = None) -> BoxFit:
+        """The nuisances of ``block`` given its rendered spots [B, Q]; ``start``: those of a model close by."""
         if self.held is not None:
             return self._fit_held(block, model, self.held[block])
         boxes, columns = self.blocks[block].boxes, self.blocks[block].columns
         effects = None if self.errors is None else Effects(self.errors, boxes.place)
-        noise, free = self.noise[block], self.free_scales
-        return solve_boxes(model, columns, boxes.counts, boxes.valid, noise, free_scale=free, effects=effects)
+        given = (model, columns, boxes.counts, boxes.valid, self.noise[block])
+        return solve_boxes(*given, free_scale=self.free_scales, effects=effects, start=start)
 
     def _fit_held(self, block: int, model: Tensor, held: BoxFit) -> BoxFit:
         counts, columns = self.blocks[block].boxes.counts, self.blocks[block].columns
@@ -90,8 +90,10 @@ class Objective:
         total = restraint_loss(parameters)
         for index, block in enumerate(self.blocks):
             model = block.model(parameters)
-            if held is None or self._is_deviance(index):
+            if held is None:
                 fit = self.fit_boxes(index, model)
+            elif self._is_deviance(index):
+                fit = self.fit_boxes(index, model, held.fits[index])
             else:
                 fit = self._fit_held(index, model, held.fits[index])
             total += float((self.box_weights[index] * self.box_losses(index, fit)).sum())
