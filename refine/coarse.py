@@ -102,6 +102,7 @@ class PositionBlock:
             phi = spindle_angle(seen.frame, positions.scan)
             self.spindle_share = spindle_share(positions.experiment, seen.hkl, phi).clamp(min=_LEAST_SHARE)
         self.sharpness = _sharpness(seen, self.spindle_share, still=positions.scan is None)
+        self._last: tuple[ParameterSet, Tensor, Residuals] | None = None
 
     def predicted(self, changes: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Predictions [n, 3] and validity [n] with the model tensors ``changes``."""
@@ -111,9 +112,16 @@ class PositionBlock:
 
     def residuals(self, parameters: ParameterSet) -> Residuals:
         """Observed − predicted at the current values."""
-        with torch.no_grad():
-            value, valid = self.predicted(parameters.changes(self.index))
-        return Residuals(self.target - value, valid)
+        now = parameters.values.detach()
+        if self._last is None or self._last[0] is not parameters or not torch.equal(self._last[1], now):
+            with torch.no_grad():
+                self._remember(parameters, *self.predicted(parameters.changes(self.index)))
+        assert self._last is not None
+        return self._last[2]
+
+    def _remember(self, parameters: ParameterSet, value: Tensor, valid: Tensor) -> None:
+        """Keep the residuals with the values that they belong to: a step asks for them several times."""
+        self._last = parameters, parameters.values.detach().clone(), Residuals(self.target - value, valid)
 
     def jacobian(self, parameters: ParameterSet) -> Tensor:
         """Derivatives [n, 3, T] of the predictions."""
@@ -122,7 +130,9 @@ class PositionBlock:
 
         if not place:
             return torch.zeros(*self.target.shape, 0, dtype=values.dtype)
-        _, (columns,) = tangents(lambda free: self.predicted(parameters.changes(self.index, free))[:1], values)
+        found = tangents(lambda free: self.predicted(parameters.changes(self.index, free)), values)
+        (value, valid), (columns, _) = found
+        self._remember(parameters, value, valid)
         return columns.permute(1, 2, 0) if columns is not None else values.new_zeros(*self.target.shape, len(place))
 
 
@@ -176,8 +186,8 @@ class PositionObjective:
         """Loss and normal equations at the current values."""
         normals, scores = [], []
         for number, block in enumerate(self.blocks):
-            scaled, weight = self._weighted(number, parameters)
             columns = block.jacobian(parameters) * (block.sharpness / self.spread[number])[:, :, None]
+            scaled, weight = self._weighted(number, parameters)
             weighted = columns * weight[:, :, None]
             score = Scores(torch.einsum("nki,nk->ni", weighted, scaled), weighted.transpose(1, 2) @ columns)
             scores.append(score)
