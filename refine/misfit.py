@@ -16,15 +16,16 @@ from refine.parameters import ParameterSet
 _HUBER = 2.0
 
 
-def misfit(objective: Objective, parameters: ParameterSet) -> tuple[float, float]:
+def misfit(objective: Objective, parameters: ParameterSet, fits: Sequence[BoxFit] | None = None) -> tuple[float, float]:
     """Mean z² over all pixels under spots, and the model_error that makes up for its excess: m² = Σ(y² − v)/Σs².
 
     Sums, not a mean of ratios: the faint tails that a Gaussian lacks would else make the bright pixels count for
     nothing.
     """
     z2, excess, signal = [], [], []
-    for index, block in enumerate(objective.blocks):
-        fit, held = objective.fit_boxes(index, block.model(parameters)), objective.noise[index].model_error
+    fits = objective.fits(parameters) if fits is None else fits
+    for block, fit, noise in zip(objective.blocks, fits, objective.noise, strict=True):
+        held = noise.model_error
         under = _under_spot(block, fit)
         y2, s2, weight = ((block.boxes.counts - fit.total) ** 2)[under], (fit.signal**2)[under], fit.weight[under]
         z2.append(y2 * weight)
@@ -50,11 +51,10 @@ def _under_spot(block: Block, fit: BoxFit) -> Tensor:
     return block.boxes.valid & (fit.signal**2 * fit.weight > 0.1)
 
 
-def scale_scatter(objective: Objective, parameters: ParameterSet) -> tuple[float, list[float]]:
+def scale_scatter(fits: Sequence[BoxFit]) -> tuple[float, list[float]]:
     """Median relative scatter of the strong boxes' scales about each shot's median, and those medians."""
     scatter, medians = [], []
-    for index, block in enumerate(objective.blocks):
-        fit = objective.fit_boxes(index, block.model(parameters))
+    for fit in fits:
         strong = fit.scale > 10 * fit.scale_sigma
         if int(strong.sum()) < 3:
             strong = fit.scale > 0

@@ -69,6 +69,10 @@ class Objective:
         given = (model, columns, boxes.counts, boxes.valid, self.noise[block])
         return solve_boxes(*given, free_scale=self.free_scales, effects=effects, start=start)
 
+    def fits(self, parameters: ParameterSet) -> list[BoxFit]:
+        """The nuisances of every block at the current values."""
+        return [self.fit_boxes(index, block.model(parameters)) for index, block in enumerate(self.blocks)]
+
     def _fit_held(self, block: int, model: Tensor, held: BoxFit) -> BoxFit:
         counts, columns = self.blocks[block].boxes.counts, self.blocks[block].columns
         return solve_held(model, columns, counts, self.noise[block], held, free_scale=self.free_scales)

@@ -37,6 +37,7 @@ Say = Callable[[str], None]
 _STRAY = 6.0
 _STRAY_HELDOUT = 3.0  # pixels
 _STRAY_FRAMES = 3.0  # as much as a rocking curve cut by the scan's end can pretend to
+_UNMOVED = 1e-4  # spans
 _FEW_SPOTS = 60  # below it the three sizes of a crystal are one
 
 
@@ -173,6 +174,7 @@ def _positions_stage(
     """Rounds of a robust fit of positions, spots being assigned anew after each."""
     parameters = parameter_set(scene, settings, coarse=True)
     history: list[Iteration] = []
+    near = False
     if not settings.solver.coarse or not parameters.free:
         return evidence, parameters, history
     for round_ in range(settings.solver.coarse_rounds):
@@ -185,16 +187,15 @@ def _positions_stage(
             history.append(Iteration(len(history), "positions", step.loss_after, fast, slow, step.damping, step.move))
             if not step.accepted or step.move < 0.1:
                 break
+        moved = (parameters.values.detach() - before).abs() / parameters.column("span")
         # once the positions fit to a pixel, a wide search would only find indices by chance
-        near = sum(px**2 for px in objective.rms(parameters)) < 1
+        nearly, near = near, sum(px**2 for px in objective.rms(parameters)) < 1
+        if round_ > 0 and near == nearly and float(moved.max()) < _UNMOVED:
+            break  # the spots' indices would be the same again
         assigned = [
             assign(e.shot, e.spots, settings, moved_experiment(e.shot, parameters), near=near) for e in evidence
         ]
-        same = all(torch.equal(a.observed.found, b.observed.found) for a, b in zip(assigned, evidence, strict=True))
         evidence = [a if len(a.observed) else b for a, b in zip(assigned, evidence, strict=True)]
-        moved = (parameters.values.detach() - before).abs() / parameters.column("span")
-        if round_ > 0 and same and float(moved.max()) < 1e-4:
-            break
     evidence = [_without_strays(item, parameters, settings) for item in evidence]
     fast, slow = PositionObjective(_blocks(evidence, settings)).rms(parameters)
     say(f"positions: {sum(len(e.observed) for e in evidence)} spots, rms {fast:.2f}, {slow:.2f} px (fast, slow)")

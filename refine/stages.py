@@ -8,13 +8,16 @@ not their model.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
+from refine.evidence import Evidence
 from refine.losses import Noise
 from refine.misfit import misfit, robust_weights, scale_scatter, wary
+from refine.nuisance import BoxFit
 from refine.objective import Objective
 from refine.parameters import ParameterSet
 from refine.plans import auto_oversample, background_kind, bright_plan, half_widths, make_block, observed_plan
@@ -25,10 +28,11 @@ from refine.spot_errors import SpotErrors
 _MISFIT = 1.5  # mean z² under the spots beyond which the shapes, not the counts, limit the fit
 _TRUSTED_SCATTER = 0.25  # median relative scatter of the spots' scales up to which amplitudes are worth a try
 _CLEARLY_BETTER = 4.0  # of the deviance: odds of e²
+_NEAR = 1.0  # rms (pixels) of the positions from which on pixels can be asked how they were sampled
 _HOPELESS = 8.0  # and beyond which no sampling and no amplitudes will mend it
 _BROADENING = 0.3  # of ln(width), by which spots differ where their shape is not the model's
 _SHAPES = ("n_a", "n_b", "n_c", "mosaic_spread")
-_ASKED, _ASKED_SHOTS = 40, 2  # spots of each shot, and shots, that are asked how they were sampled
+_ASKED = 40  # spots that are asked how they were sampled, of as few shots as hold them
 
 
 @dataclass(frozen=True)
@@ -42,13 +46,17 @@ class Stage:
     oversample: int | None = None  # sub-pixels a side; None: by the width of the spots
     sampled: bool = False  # whether the pixels have been asked how they were sampled
     errors: tuple[float, float, float] | None = None  # of single spots: see refine.spot_errors.SpotErrors
+    loose: bool = False  # whether it may end before it has quite converged, because another is to follow
     weighed_anew: bool = False  # whether a robust stage has the weights of a model that is a robust stage's
 
 
 def first_stage(problem: Problem) -> Stage:
-    """The stage that every fit begins with."""
-    error = problem.settings.loss.model_error
-    return Stage("spots", model_error=error or 0.0)
+    """The stage that every fit begins with; it knows the sampling where positions are near enough."""
+    error = problem.settings.loss.model_error or 0.0
+    shared = problem.scene.has_amplitudes and _may_share_scale(problem, hopeless=False)
+    stage = Stage("spots", model_error=error, loose=shared)
+    near = sum(px**2 for px in problem.positions(fitted=True).rms(problem.parameters)) < _NEAR**2
+    return _asked(problem, stage, problem.parameters) if near and error == 0 else stage
 
 
 def build(problem: Problem, stage: Stage, parameters: ParameterSet, most: int | None = None) -> Objective:
@@ -73,7 +81,7 @@ def build(problem: Problem, stage: Stage, parameters: ParameterSet, most: int | 
     objective = Objective(blocks, noise, weights, free_scales=stage.free_scales, errors=errors)
     if stage.name != "robust":
         return objective
-    fits = [objective.fit_boxes(index, block.model(parameters)) for index, block in enumerate(blocks)]
+    fits = objective.fits(parameters)
     fits = [wary(block, fit, stage.model_error) for block, fit in zip(blocks, fits, strict=True)]
     weights = robust_weights(blocks, fits)
     return Objective(blocks, noise, weights, free_scales=stage.free_scales, errors=errors, held=fits)
@@ -91,16 +99,19 @@ def next_stage(problem: Problem, stage: Stage, objective: Objective, parameters:
     """What follows a converged ``stage``; None when it was the last. Says why in ``problem.choices``."""
     if stage.name == "robust":
         return None if stage.weighed_anew else replace(stage, weighed_anew=True)
-    z2, _ = misfit(objective, parameters)
+    fits = objective.fits(parameters)
+    z2, _ = misfit(objective, parameters, fits)
     hopeless = z2 >= _HOPELESS
     if stage.name == "spots" and stage.model_error == 0 and not stage.sampled and not hopeless:
-        asked = replace(stage, sampled=True, oversample=sampling(problem, stage, parameters))
+        asked = _asked(problem, stage, parameters)
         if asked.oversample != stage.oversample:
             return asked
     if stage.name == "spots" and problem.scene.has_amplitudes and _may_share_scale(problem, hopeless=hopeless):
-        following = _with_amplitudes(problem, stage, objective, parameters)
+        following = _with_amplitudes(problem, stage, fits, parameters)
         if following is not None:
             return following
+    if stage.loose:
+        return replace(stage, loose=False)
     if stage.name == "frame" and problem.settings.parameters.scale == "auto" and z2 >= _MISFIT:
         problem.choices.append(
             f"every spot keeps a scale of its own: one for all leaves a mean squared residual of {z2:.2g} of the noise"
@@ -142,41 +153,71 @@ def spread_of_spots(problem: Problem, parameters: ParameterSet) -> tuple[float, 
     return pixels, frames, _BROADENING
 
 
-def _with_amplitudes(problem: Problem, stage: Stage, objective: Objective, parameters: ParameterSet) -> Stage | None:
+def _with_amplitudes(problem: Problem, stage: Stage, fits: Sequence[BoxFit], parameters: ParameterSet) -> Stage | None:
     """The stage with one scale a shot, where the amplitudes explain the spots or the user asks for it."""
-    scatter, medians = scale_scatter(objective, parameters)
+    scatter, medians = scale_scatter(fits)
     if medians and (problem.settings.parameters.scale == "frame" or scatter <= _TRUSTED_SCATTER):
         _set_scales(parameters, medians)
         problem.choices.append(
             f"one scale a crystal: the spots' own scales scatter by {100 * scatter:.1f} % about the amplitudes'"
         )
-        return replace(stage, name="frame", free_scales=False, predicted=True)
+        return replace(stage, name="frame", free_scales=False, predicted=True, loose=False)
     problem.choices.append(
         f"every spot keeps a scale of its own: they scatter by {100 * scatter:.0f} % about the amplitudes'"
     )
     return None
 
 
+def _asked(problem: Problem, stage: Stage, parameters: ParameterSet) -> Stage:
+    """``stage`` with the sampling that explains the pixels best; as it is where none explains them, yet."""
+    losses = _losses_by_sampling(problem, stage, parameters)
+    if min(losses.values(), default=0.0) == float("inf"):
+        return stage
+    return replace(stage, sampled=True, oversample=_best_sampling(problem, stage, losses))
+
+
 def sampling(problem: Problem, stage: Stage, parameters: ParameterSet) -> int | None:
     """The sub-pixels a side that explain the brightest spots best, where they plainly do; else those of ``stage``.
 
     Pixels of a detector integrate, and any fine sampling does for them; simulated ones hold what their program sampled.
-    Each number is judged after a short fit of its own from the current values.
+    """
+    return _best_sampling(problem, stage, _losses_by_sampling(problem, stage, parameters))
+
+
+def _losses_by_sampling(problem: Problem, stage: Stage, parameters: ParameterSet) -> dict[int, float]:
+    """The loss of each number of sub-pixels a side after a short fit of its own from the current values.
+
+    Infinite where it does not explain the pixels; empty where the number is stated and there is nothing to ask.
     """
     if problem.settings.render.oversample is not None:
-        return stage.oversample
-    now, losses, free = parameters.values.detach().clone(), {}, list(parameters.free)
-    asked = replace(problem, evidence=problem.evidence[:_ASKED_SHOTS])
-    for count in (1, 2, 3):
+        return {}
+    now, losses, free = parameters.values.detach().clone(), dict.fromkeys((1, 2, 3), float("inf")), [*parameters.free]
+    asked = replace(problem, evidence=_enough(problem))
+    current = stage.oversample or auto_oversample(problem)
+    for count in sorted(losses, key=lambda count: count != current):
         objective = build(asked, replace(stage, oversample=count), parameters, _ASKED)
-        loss = _short_fit(objective, parameters)
-        losses[count] = loss if misfit(objective, parameters)[0] < _MISFIT else float("inf")
+        loss, left = _short_fit(objective, parameters), misfit(objective, parameters)[0]
+        losses[count] = loss if left < _MISFIT else float("inf")
         with torch.no_grad():
             parameters.values.copy_(now)
+        if left >= _HOPELESS:
+            break
     parameters.release(free)
-    current = stage.oversample or auto_oversample(problem)
+    return losses
+
+
+def _enough(problem: Problem) -> tuple[Evidence, ...]:
+    """The first shots that together hold _ASKED spots: a shot costs more than the spots on it."""
+    number = np.cumsum([len(item.observed.fitted()) for item in problem.evidence])
+    return problem.evidence[: int(np.searchsorted(number, _ASKED)) + 1]
+
+
+def _best_sampling(problem: Problem, stage: Stage, losses: dict[int, float]) -> int | None:
+    """The number of sub-pixels of the least of ``losses``, where it is plainly less; else that of ``stage``."""
+    if not losses:
+        return stage.oversample
     best = min(losses, key=losses.__getitem__)
-    if not losses[current] - losses[best] > _CLEARLY_BETTER:
+    if not losses[stage.oversample or auto_oversample(problem)] - losses[best] > _CLEARLY_BETTER:
         return stage.oversample
     problem.choices.append(f"render.oversample = {best}: it explains the pixels best, of 1, 2 and 3")
     return best
