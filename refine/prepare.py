@@ -37,7 +37,7 @@ Say = Callable[[str], None]
 _STRAY = 6.0
 _STRAY_HELDOUT = 3.0  # pixels
 _STRAY_FRAMES = 3.0  # as much as a rocking curve cut by the scan's end can pretend to
-_UNMOVED = 1e-4  # spans
+_SETTLED, _UNMOVED = 0.3, 1.0  # joint sigmas that a step, and a whole round, need not move the positions' fit by
 _FEW_SPOTS = 60  # below it the three sizes of a crystal are one
 
 
@@ -180,17 +180,17 @@ def _positions_stage(
     for round_ in range(settings.solver.coarse_rounds):
         objective = PositionObjective(_blocks(evidence, settings))
         objective.estimate_spread(parameters)
-        solver, before = LevenbergMarquardt(), parameters.values.detach().clone()
+        solver, moved = LevenbergMarquardt(), 0.0
         for _ in range(8):
             step = solver.step(objective, parameters)  # type: ignore[arg-type]
             fast, slow = objective.rms(parameters)
             history.append(Iteration(len(history), "positions", step.loss_after, fast, slow, step.damping, step.move))
-            if not step.accepted or step.move < 0.1:
+            moved = max(moved, step.move)
+            if not step.accepted or step.move < _SETTLED:
                 break
-        moved = (parameters.values.detach() - before).abs() / parameters.column("span")
         # once the positions fit to a pixel, a wide search would only find indices by chance
-        nearly, near = near, sum(px**2 for px in objective.rms(parameters)) < 1
-        if round_ > 0 and near == nearly and float(moved.max()) < _UNMOVED:
+        nearly, near = near, fast**2 + slow**2 < 1
+        if round_ > 0 and near == nearly and moved < _UNMOVED:
             break  # the spots' indices would be the same again
         assigned = [
             assign(e.shot, e.spots, settings, moved_experiment(e.shot, parameters), near=near) for e in evidence
