@@ -21,8 +21,9 @@ from nbtorch.models import Experiment
 from nbtorch.render.predict import frame_number, mean_wave, predict, spindle_angle, spindle_of
 from nbtorch.units import DEGREES
 from refine.normal import BlockNormal, assemble
-from refine.objective import Linearization, Scores, restrained, restraint_loss
+from refine.objective import Linearization, restrained, restraint_loss
 from refine.observations import Observations
+from refine.panel_columns import Directions, Scores, directions
 from refine.parameters import ParameterSet
 
 _LEAST = {"pixel": 0.1, "frame": 0.05, "excitation": 2e-5}  # spreads below which residuals are taken as equal
@@ -102,6 +103,7 @@ class PositionBlock:
             phi = spindle_angle(seen.frame, positions.scan)
             self.spindle_share = spindle_share(positions.experiment, seen.hkl, phi).clamp(min=_LEAST_SHARE)
         self.sharpness = _sharpness(seen, self.spindle_share, still=positions.scan is None)
+        self._along: tuple[tuple[ParameterSet, tuple[int, ...]], Directions] | None = None
         self._last: tuple[ParameterSet, Tensor, Residuals] | None = None
 
     def predicted(self, changes: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -130,10 +132,20 @@ class PositionBlock:
 
         if not place:
             return torch.zeros(*self.target.shape, 0, dtype=values.dtype)
-        found = tangents(lambda free: self.predicted(parameters.changes(self.index, free)), values)
+        few = self._directions(parameters, place)
+        found = tangents(lambda free: self.predicted(parameters.changes(self.index, free)), values, few.along)
         (value, valid), (columns, _) = found
         self._remember(parameters, value, valid)
-        return columns.permute(1, 2, 0) if columns is not None else values.new_zeros(*self.target.shape, len(place))
+        if columns is None:
+            return values.new_zeros(*self.target.shape, len(place))
+        return few.expanded(columns, self.positions.observed.panel)
+
+    def _directions(self, parameters: ParameterSet, place: Sequence[int]) -> Directions:
+        """The directions for the parameters at ``place``, made once for the same of them."""
+        asked = parameters, tuple(place)
+        if self._along is None or self._along[0][0] is not parameters or self._along[0][1] != asked[1]:
+            self._along = asked, directions(parameters, place, self.positions.experiment.detector)
+        return self._along[1]
 
 
 def _sharpness(seen: Observations, share: Tensor, *, still: bool) -> Tensor:
@@ -191,7 +203,7 @@ class PositionObjective:
             weighted = columns * weight[:, :, None]
             score = Scores(torch.einsum("nki,nk->ni", weighted, scaled), weighted.transpose(1, 2) @ columns)
             scores.append(score)
-            normals.append(BlockNormal(score.matrices.sum(0), score.gradient.sum(0)))
+            normals.append(BlockNormal(*score.total()))
         arrow = restrained(assemble(normals, len(parameters.shared)), parameters, [b.index for b in self.blocks])
         return Linearization(self.loss(parameters), arrow, (), tuple(scores))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,15 +12,9 @@ from refine.block import Block
 from refine.losses import Noise, chi_square, deviance
 from refine.normal import Arrow, BlockNormal, add_diagonal, assemble
 from refine.nuisance import BoxFit, Effects, project, solve_boxes, solve_held
+from refine.panel_columns import PanelColumns, Scores
 from refine.parameters import ParameterSet
 from refine.spot_errors import SpotErrors
-
-
-class Scores(NamedTuple):
-    """What each box of a block says about the block's free parameters."""
-
-    gradient: Tensor  # [B, S + L] JᵀW(y − µ), nuisances projected out
-    matrices: Tensor  # [B, S + L, S + L] JᵀWJ
 
 
 @dataclass(frozen=True)
@@ -108,21 +101,21 @@ class Objective:
         """Loss and normal equations at the current values."""
         fits, scores, normals, loss = [], [], [], restraint_loss(parameters)
         for index, block in enumerate(self.blocks):
-            model, jacobian = block.jacobian(parameters)
+            model, columns = block.panel_columns(parameters)
             fit = self.fit_boxes(index, model)
-            score = self._scores(index, model, jacobian, fit)
+            score = self._scores(index, model, columns, fit)
             loss += float((self.box_weights[index] * self.box_losses(index, fit)).sum())
             fits.append(fit)
             scores.append(score)
-            normals.append(BlockNormal(score.matrices.sum(0), score.gradient.sum(0)))
+            normals.append(BlockNormal(*score.total()))
         arrow = assemble(normals, len(parameters.shared))
         arrow = restrained(arrow, parameters, [block.index for block in self.blocks])
         return Linearization(loss, arrow, tuple(fits), tuple(scores))
 
-    def _scores(self, index: int, model: Tensor, jacobian: Tensor, fit: BoxFit) -> Scores:
+    def _scores(self, index: int, model: Tensor, jacobian: PanelColumns, fit: BoxFit) -> Scores:
         """Per-box gradient and Gauss–Newton matrix, with the nuisances projected out."""
         block, use = self.blocks[index], self.box_weights[index][:, None]
-        moved = jacobian * (fit.scale[:, None, None] if self.free_scales else 1)
+        moved = jacobian.columns * (fit.scale[:, None, None] if self.free_scales else 1)
         scaled = (fit.scale > 0).to(model)[:, None] * model
         spot = scaled[..., None] if self.free_scales else block.columns[..., :0]
         design = torch.cat([spot, block.columns, fit.errors], dim=-1)
@@ -132,7 +125,7 @@ class Objective:
         # Jᵀ·W·(y − µ): what the nuisances explain of J is orthogonal to the residual, but for their own expectations
         pulled = moved * (fit.weight * use)[..., None]
         gradient = (pulled.transpose(1, 2) @ residual[..., None])[..., 0]
-        return Scores(gradient, weighted.transpose(1, 2) @ moved)
+        return Scores(gradient, weighted.transpose(1, 2) @ moved, jacobian.panel, jacobian.spread)
 
 
 def restraint_loss(parameters: ParameterSet) -> float:
