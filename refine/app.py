@@ -12,7 +12,7 @@ from omegaconf.errors import MissingMandatoryValue
 from nbtorch.errors import ConfigError
 from nbtorch.io.atomic import write_text
 from nbtorch.io.table import read_json, write_json
-from refine.processes import is_first, silent
+from refine.processes import agreed, failing_together, is_first, silent
 from refine.provenance import input_files, provenance
 from refine.request import Request, request_from
 from refine.run_folder import CONFIG, RUN, RunFolder, claim
@@ -43,7 +43,15 @@ def run(config: DictConfig, folder: Path, arguments: Sequence[str], say: Say = p
 
         check(request, folder, say)
         return
-    with claim(folder, resume=request.resume, overwrite=request.overwrite) as claimed:
+    if request.trainer.threads is not None:
+        from torch import set_num_threads
+
+        set_num_threads(request.trainer.threads)
+    if request.trainer.processes > 1:
+        from refine.training import connect
+
+        connect(request.trainer)
+    with failing_together(), claim(folder, resume=request.resume, overwrite=request.overwrite) as claimed:
         fit(request, values, claimed, arguments, say)
 
 
@@ -56,6 +64,7 @@ def fit(request: Request, values: Mapping[str, Any], folder: RunFolder, argument
     from refine.summary import print_summary
     from refine.training import solve
 
+    folder = agreed(folder)
     if folder.checkpoint is not None:
         refuse_other_settings(values, folder)
     record = provenance(request, arguments)

@@ -63,7 +63,10 @@ def check(request: Request, folder: Path, say: Say) -> None:
     Raises NbtorchError for whatever cannot be read, and DataError where nothing is predicted on the detector.
     """
     document = read_expt(request.fit.data.experiment)
-    scene = build_scene(document, assign_frames(document, request.fit.data), request.fit, say)
+    frames, missing = assign_frames(document, request.fit.data)
+    for error in missing.values():
+        say(f"left out: {error}")
+    scene = build_scene(document, frames, request.fit, say)
     with claim_output(folder, CHECK, overwrite=request.overwrite) as target:
         rows, drawings = [], []
         total = sum(len(shot.images) for shot in scene.shots)
