@@ -22,12 +22,13 @@ from refine.outcome import (
     Outcome,
     Pair,
     ParameterRow,
+    Share,
     SpotImage,
     SpotRow,
 )
 from refine.parameters import ParameterSet
 from refine.problem import Problem
-from refine.processes import listed, total, total_number
+from refine.processes import exchange, listed, total, total_number
 from refine.stages import box_chi_square, misfit, predicted_centres
 from refine.uncertainty import Uncertainty, uncertainty
 
@@ -74,6 +75,7 @@ def outcome(problem: Problem, module: FitModule) -> Outcome:
         solve_cpu_s=total_number(module.cpu_s),
         warnings=(*problem.warnings, *warnings(problem, module, z2)),
         choices=tuple(choices),
+        processes=tuple(exchange(Share(tuple(block.index for block in objective.blocks), module.cpu_s))),
     )
 
 

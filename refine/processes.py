@@ -10,12 +10,12 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch.distributed
-from torch import Tensor
+from nbtorch.errors import ConfigError, NbtorchError
 
-from nbtorch.errors import NbtorchError
+if TYPE_CHECKING:
+    from torch import Tensor  # which takes seconds to import: a mistyped setting is told before that
 
 T = TypeVar("T")
 # Who sets them: torchrun; SLURM. Lightning's own launcher numbers the processes of a node, and the nodes.
@@ -31,20 +31,36 @@ class _Failure:
     error: NbtorchError
 
 
+def refuse_other_number(asked: int) -> None:
+    """Raises ConfigError where srun or torchrun started another number of processes than the ``asked`` one."""
+    started = {"srun": os.environ.get("SLURM_STEP_NUM_TASKS", "1"), "torchrun": "1"}
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        started["torchrun"] = os.environ.get("WORLD_SIZE", "1")
+    for launcher, number in started.items():
+        if number not in ("1", str(asked)):
+            raise ConfigError(
+                f"{launcher} started {number} processes",
+                f"the fit was told of {asked}: each would do the whole of it",
+                "Give trainer=ddp, trainer.devices= the processes of a node and trainer.num_nodes= the nodes",
+            )
+
+
 def meet() -> None:
-    """Make ready to talk, where torch.distributed has been started: a group for the CPU, whatever the fit runs on."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized() and not _GLOO:
+    """Make ready to talk, once torch.distributed has been started: a group for the CPU, whatever the fit runs on."""
+    import torch.distributed
+
+    if torch.distributed.is_initialized() and not _GLOO:
         _GLOO.append(torch.distributed.new_group(backend="gloo"))
 
 
 def count() -> int:
     """How many processes share the fit."""
-    return torch.distributed.get_world_size() if _GLOO else 1
+    return _GLOO[0].size() if _GLOO else 1
 
 
 def rank() -> int:
     """The number of this process among them."""
-    return torch.distributed.get_rank() if _GLOO else 0
+    return _GLOO[0].rank() if _GLOO else 0
 
 
 def is_first() -> bool:
@@ -67,6 +83,8 @@ def exchange(mine: T) -> list[T]:
     """
     if not _GLOO:
         return [mine]
+    import torch.distributed
+
     told: list[Any] = [None] * count()
     torch.distributed.all_gather_object(told, mine, group=_GLOO[0])
     failure = next((item for item in told if isinstance(item, _Failure)), None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -120,10 +119,8 @@ def trainer(request: Request, folder: RunFolder, callbacks: list[Callback]) -> p
 def connect(settings: TrainerSettings) -> None:
     """Start the other processes of the fit, where neither SLURM nor torchrun has, and meet them.
 
-    Before anything is read: each is to read its own share. Raises ConfigError where the launcher started another number
-    of processes than was asked for.
+    Before anything is read: each is to read its own share.
     """
-    refuse_other_number(settings)
     with quiet():
         strategy = pl.Trainer(
             accelerator=settings.accelerator,
@@ -138,18 +135,6 @@ def connect(settings: TrainerSettings) -> None:
         assert strategy.launcher is not None
         strategy.launcher.launch(strategy.setup_environment)
     meet()
-
-
-def refuse_other_number(settings: TrainerSettings) -> None:
-    """Raises ConfigError where srun or torchrun started another number of processes than ``settings`` ask for."""
-    for name, launcher in (("SLURM_STEP_NUM_TASKS", "srun"), ("TORCHELASTIC_WORLD_SIZE", "torchrun")):
-        started = os.environ.get(name, "")
-        if started.isdigit() and int(started) > 1 and int(started) != settings.processes:
-            raise ConfigError(
-                f"trainer.devices={settings.devices} trainer.num_nodes={settings.num_nodes}",
-                f"{launcher} started {started} processes",
-                "Give trainer=ddp, trainer.devices= the processes of a node and trainer.num_nodes= the nodes",
-            )
 
 
 def solve(
