@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ from refine.batch_table import (
     WAITING,
     BatchRow,
     printed,
+    reasons,
     row_from,
     row_of,
     stopped,
@@ -107,6 +109,8 @@ class Batch:
             interrupted = True
         rows = list(self.rows.values())
         console.print(printed(rows))
+        for line in reasons(rows):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
         console.print(f"{tally(rows)}: {(self.into / CSV).absolute()}", markup=False, highlight=False, soft_wrap=True)
         if interrupted:
             print("nb-refine batch: interrupted; give the same command to go on", file=sys.stderr)
@@ -143,7 +147,7 @@ class Batch:
         """Write the table as it stands. A disk that is full costs the table of this moment, not the batch."""
         head = {
             "version": __version__,
-            "command": "nb-refine " + " ".join(self.command),
+            "command": f"nb-refine {shlex.join(self.command)}",
             "settings": self.settings,
         }
         try:
@@ -180,7 +184,7 @@ def _progress(console: Console, total: int, finished: int) -> Iterator[Callable[
         number += 1
         rms = "" if row.rms_fast_px is None else f", rms {row.rms_fast_px:.2f} / {row.rms_slow_px:.2f} px"
         took = "" if row.solve_s is None else f", {row.solve_s:.1f} s"
-        return f"{number}/{total} {row.name}: {row.status}{f' ({row.reason})' if row.reason else ''}{rms}{took}"
+        return f"{number}/{total} {row.name}: {row.status}{rms}{took}"
 
     def tell(row: BatchRow) -> None:
         console.print(line(row), markup=False, highlight=False, soft_wrap=True)

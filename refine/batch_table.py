@@ -129,7 +129,7 @@ def printed(rows: Sequence[BatchRow]) -> Table:
     units = {name: number.unit for row in shown for name, number in row.parameters.items()}
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("fit", no_wrap=True)
-    table.add_column("how it ended", overflow="fold")
+    table.add_column("how it ended", no_wrap=True)
     for name in ("spots", "rms, px", "χ²", *(f"{name}, {units[name]}".rstrip(", ") for name in names), "s"):
         table.add_column(name.replace("[", r"\["), justify="right")
     for row in shown:
@@ -144,13 +144,20 @@ def _printed_cells(row: BatchRow, names: Sequence[str]) -> list[str]:
     found = [row.parameters.get(name) for name in names]
     return [
         row.name.replace("[", r"\["),
-        (f"{row.status}: {row.reason}" if row.reason else row.status).replace("[", r"\["),
+        row.status,
         "" if row.spots is None else str(row.spots),
         "" if rms is None else numbers.pair(rms),
         "" if row.chi_square is None else f"{row.chi_square:.2f}",
         *("" if number is None else numbers.with_sigma(number.value, number.sigma) for number in found),
         "" if row.solve_s is None else f"{row.solve_s:.1f}",
     ]
+
+
+def reasons(rows: Sequence[BatchRow]) -> list[str]:
+    """Why fits are not ok, a line each."""
+    lines = [f"{row.name}: {row.reason}" for row in rows if row.reason]
+    more = len(lines) - _MAX_ROWS
+    return [*lines[:_MAX_ROWS], f"… and {more} more in {CSV}"] if more > 0 else lines
 
 
 def tally(rows: Sequence[BatchRow]) -> str:
