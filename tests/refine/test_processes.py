@@ -178,3 +178,21 @@ def test_without_others_every_exchange_is_what_was_given() -> None:
     assert total_number(0.1) == 0.1
     with failing_together():
         pass
+
+
+@pytest.mark.slow
+def test_processes_that_slurm_starts_find_each_other(data: Path, tmp_path: Path, alone: dict[str, Any]) -> None:
+    slurm = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_JOB_NAME": "fit", "SLURM_NODELIST": "127.0.0.1",
+             "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_STEP_NUM_TASKS": "2", "SLURM_NODEID": "0"}  # fmt: skip
+    started = [
+        subprocess.Popen(
+            command(data, tmp_path / "out", *TWO), env={**environment(), **slurm, "SLURM_PROCID": n, "SLURM_LOCALID": n},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for n in "01"
+    ]  # fmt: skip
+    said = [process.communicate(timeout=TOO_LONG) for process in started]
+    assert [process.returncode for process in started] == [0, 0], said
+    assert said[0][0].count("converged: ") == 1
+    assert said[1][0] == ""
+    assert furthest(alone, result(tmp_path / "out"))[0] < 1e-8  # worst seen 4e-12 of a sigma
