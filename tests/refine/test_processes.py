@@ -182,15 +182,20 @@ def test_without_others_every_exchange_is_what_was_given() -> None:
 
 @pytest.mark.slow
 def test_processes_that_slurm_starts_find_each_other(data: Path, tmp_path: Path, alone: dict[str, Any]) -> None:
-    slurm = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_JOB_NAME": "fit", "SLURM_NODELIST": "127.0.0.1",
-             "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_STEP_NUM_TASKS": "2", "SLURM_NODEID": "0"}  # fmt: skip
-    started = [
-        subprocess.Popen(
-            command(data, tmp_path / "out", *TWO), env={**environment(), **slurm, "SLURM_PROCID": n, "SLURM_LOCALID": n},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    slurm = {"JOB_ID": str(os.getpid()), "JOB_NAME": "fit", "NODELIST": "127.0.0.1", "NODEID": "0", "NTASKS": "2"}
+    slurm |= {"NTASKS_PER_NODE": "2", "STEP_NUM_TASKS": "2"}
+    started = []
+    for number in "01":
+        given = {**slurm, "PROCID": number, "LOCALID": number}
+        variables = environment() | {f"SLURM_{name}": value for name, value in given.items()}
+        process = subprocess.Popen(
+            command(data, tmp_path / "out", *TWO),
+            env=variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
-        for n in "01"
-    ]  # fmt: skip
+        started.append(process)
     said = [process.communicate(timeout=TOO_LONG) for process in started]
     assert [process.returncode for process in started] == [0, 0], said
     assert said[0][0].count("converged: ") == 1
