@@ -40,18 +40,19 @@ def run(config: DictConfig, folder: Path, arguments: Sequence[str], say: Say = p
     say = say if is_first() else silent
     refuse_other_number(request.trainer.processes)
     if request.check:
-        from refine.check import check
+        if is_first():
+            from refine.check import check
 
-        check(request, folder, say)
+            check(request, folder, say)
         return
-    if request.trainer.threads is not None:
-        from torch import set_num_threads
-
-        set_num_threads(request.trainer.threads)
     if request.trainer.processes > 1:
         from refine.training import connect
 
         connect(request.trainer)
+    if request.trainer.threads is not None:
+        from torch import set_num_threads
+
+        set_num_threads(request.trainer.threads)
     with failing_together(), claim(folder, resume=request.resume, overwrite=request.overwrite) as claimed:
         fit(request, values, claimed, arguments, say)
 

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nbtorch.errors import ConfigError, NbtorchError
@@ -22,6 +23,8 @@ T = TypeVar("T")
 RANKS = ("RANK", "SLURM_PROCID")
 LOCAL_RANKS = ("LOCAL_RANK", "NODE_RANK")
 _GLOO: list[Any] = []  # the group that talks, once the processes have met
+# For a process whose frames are slower to read. One that has died is noticed at once, by its closed connection.
+_PATIENCE = timedelta(hours=6)
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def meet() -> None:
     import torch.distributed
 
     if torch.distributed.is_initialized() and not _GLOO:
-        _GLOO.append(torch.distributed.new_group(backend="gloo"))
+        _GLOO.append(torch.distributed.new_group(backend="gloo", timeout=_PATIENCE))
 
 
 def count() -> int:

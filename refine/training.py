@@ -13,6 +13,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import CSVLogger, Logger
+from pytorch_lightning.plugins.environments import SLURMEnvironment
 
 from nbtorch.errors import ConfigError, DataError
 from refine.callbacks import IterationBar, IterationLines, LastCheckpoint, StopWhenAsked, StopWhenConverged
@@ -112,8 +113,14 @@ def trainer(request: Request, folder: RunFolder, callbacks: list[Callback]) -> p
         enable_progress_bar=any(isinstance(callback, IterationBar) for callback in callbacks),
         enable_model_summary=False,
         default_root_dir=folder.path,
-        use_distributed_sampler=False,  # the data module deals the shoeboxes out
+        use_distributed_sampler=False,  # every process iterates; the shots were dealt out when they were read
+        plugins=cluster(),
     )
+
+
+def cluster() -> SLURMEnvironment | None:
+    """SLURM's environment where it runs the fit: without Lightning's requeueing, whose checkpoint is not ours."""
+    return SLURMEnvironment(auto_requeue=False) if SLURMEnvironment.detect() else None
 
 
 def connect(settings: TrainerSettings) -> None:
@@ -131,6 +138,7 @@ def connect(settings: TrainerSettings) -> None:
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
+            plugins=cluster(),
         ).strategy
         assert strategy.launcher is not None
         strategy.launcher.launch(strategy.setup_environment)
