@@ -201,3 +201,17 @@ def test_processes_that_slurm_starts_find_each_other(data: Path, tmp_path: Path,
     assert said[0][0].count("converged: ") == 1
     assert said[1][0] == ""
     assert furthest(alone, result(tmp_path / "out"))[0] < 1e-8  # worst seen 4e-12 of a sigma
+
+
+@pytest.mark.slow
+def test_one_process_that_is_asked_to_stop_stops_all(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    process = subprocess.Popen(
+        command(data, out, *TWO), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while process.poll() is None and not (out / "checkpoints" / "last.ckpt").exists():
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)  # the first alone
+    _, error = process.communicate(timeout=TOO_LONG)
+    assert process.returncode == 0, error
+    assert result(out)["stopped_by"] == "SIGTERM"
