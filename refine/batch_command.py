@@ -38,7 +38,9 @@ chi-square, and every free parameter with its sigma. They are written anew, whol
 A fit that fails is a row with its reason, and costs nothing else. Given again after an interruption of any kind,
 even SIGKILL, the same command leaves finished fits as they are, goes on from the checkpoints of those that were broken
 off, and tries those that failed once more."""
-ENDS = "exit code: 0 when at least one fit was done, 1 when none was, 2 for a wrong command line, 130 interrupted"
+ENDS = """\
+key=value as nb-refine takes them (nb-refine --help), the same for all fits.
+Exit code: 0 when at least one fit was done, 1 when none was, 2 for a wrong command line, 130 interrupted."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -70,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         "nb-refine batch",
         usage="nb-refine batch PATTERN… [--into DIR] [--jobs N] [--overwrite] [key=value …]",
         description=HELP,
-        epilog=f"key=value as nb-refine takes them (nb-refine --help), the same for all fits. {ENDS}.",
+        epilog=ENDS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     default = Path("outputs/batch")

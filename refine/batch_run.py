@@ -108,7 +108,7 @@ class Batch:
         except KeyboardInterrupt:
             interrupted = True
         rows = list(self.rows.values())
-        console.print(printed(rows))
+        console.print(printed(rows, console.width))
         for line in reasons(rows):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         console.print(f"{tally(rows)}: {(self.into / CSV).absolute()}", markup=False, highlight=False, soft_wrap=True)

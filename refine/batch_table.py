@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from refine.run_folder import RESULT
 
 CSV, JSON = "batch.csv", "batch.json"
 OK, UNCONVERGED, FAILED, WAITING = "ok", "not converged", "failed", "waiting"
-_SHOWN = 3  # parameters that the terminal has room for
+_WIDTH, _NUMBER = 53, 17  # characters of the columns that are always shown, and of a value with its sigma
 _MAX_ROWS = 60  # of the terminal's table; the files hold all
 
 
@@ -120,18 +121,21 @@ def parameter_names(rows: Sequence[BatchRow]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row.parameters))
 
 
-def printed(rows: Sequence[BatchRow]) -> Table:
-    """The table on the terminal: all that failed, then as many of the others as have room."""
+def printed(rows: Sequence[BatchRow], width: int) -> Table:
+    """The table on a terminal of ``width`` characters: those that failed, then as many others as have room."""
     chosen = sorted(rows, key=lambda row: row.status == OK)[:_MAX_ROWS]
     kept = {row.name for row in chosen}
     shown = [row for row in rows if row.name in kept]
-    names = parameter_names(shown)[:_SHOWN]
+    room = width - _WIDTH - max((len(row.name) for row in shown), default=0)
+    every = parameter_names(shown)
+    ends = accumulate(max(len(name), _NUMBER) + 2 for name in every)
+    names = [name for name, end in zip(every, ends, strict=True) if end <= room]
     units = {name: number.unit for row in shown for name, number in row.parameters.items()}
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("fit", no_wrap=True)
     table.add_column("how it ended", no_wrap=True)
-    for name in ("spots", "rms, px", "χ²", *(f"{name}, {units[name]}".rstrip(", ") for name in names), "s"):
-        table.add_column(name.replace("[", r"\["), justify="right")
+    for name in ("spots", "rms, px", "χ²", *(f"{name}\n{units[name]}" for name in names), "s"):
+        table.add_column(name.replace("[", r"\["), justify="right", no_wrap=True)
     for row in shown:
         table.add_row(*_printed_cells(row, names))
     if len(rows) > len(shown):

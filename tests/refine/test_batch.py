@@ -233,10 +233,11 @@ def test_fits_are_called_after_their_files(tmp_path: Path) -> None:
 def test_the_printed_table_begins_with_what_failed_where_all_have_no_room() -> None:
     fine = [BatchRow(f"s{i}", "", "ok", spots=9, parameters={"a": Number(1.0, 0.1, "mm")}) for i in range(70)]
     rows = [*fine, BatchRow("bad", "", "failed", "it is broken")]
-    shown = printed(rows)
+    shown = printed(rows, 60)
     names = list(shown.columns[0].cells)
     assert "bad" in names
     assert len(names) == 60
     assert shown.caption == "… and 11 more in batch.csv"
+    assert len(printed(rows, 200).columns) == len(shown.columns) + 1  # the parameter, where there is room for it
     assert tally(rows) == "70 ok, 1 failed"
     assert reasons(rows) == ["bad: it is broken"]
