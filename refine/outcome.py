@@ -140,12 +140,21 @@ class Iteration:
     step_sigma: float | None = None
 
 
+@dataclass(frozen=True)
+class Share:
+    """What one process did of a fit: the crystals whose spots it rendered, and its processor time."""
+
+    crystals: tuple[int, ...]
+    solve_cpu_s: float
+
+
 @dataclass(frozen=True, eq=False)
 class Outcome:
     """The whole result of a fit.
 
     ``detectors``, ``beams`` and ``crystals`` are keyed by their index in the experiment list, as
     :class:`nbtorch.io.ExptUpdates` takes them. ``choices`` are sentences about what the program decided by itself.
+    ``solve_cpu_s`` is the processor time of all processes, ``processes`` that of each.
     """
 
     parameters: tuple[ParameterRow, ...]
@@ -170,6 +179,7 @@ class Outcome:
     solve_cpu_s: float
     warnings: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
+    processes: tuple[Share, ...] = ()
 
     @property
     def n_used(self) -> int:

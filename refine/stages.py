@@ -8,6 +8,7 @@ not their model.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -25,6 +26,7 @@ from refine.nuisance import BoxFit
 from refine.objective import Objective
 from refine.parameters import ParameterSet
 from refine.problem import Problem, position_block
+from refine.processes import gathered, listed, total
 from refine.shoeboxes import BoxPlan, cut, plan_boxes
 from refine.solver import LevenbergMarquardt
 from refine.spot_errors import SpotErrors
@@ -162,12 +164,12 @@ def auto_oversample(problem: Problem) -> int:
 def build(problem: Problem, stage: Stage, parameters: ParameterSet, most: int | None = None) -> Objective:
     """The objective of ``stage`` at the values it begins with, of at most ``most`` boxes a shot, the brightest.
 
-    Sets which parameters are free.
+    Of the shots whose frames this process holds. Sets which parameters are free.
     """
     parameters.release(_free(parameters, stage))
     half = half_widths(problem)
     blocks, noise, weights = [], [], []
-    for evidence in problem.evidence:
+    for evidence in problem.held:
         plan = (bright_plan if stage.predicted else observed_plan)(problem, evidence, parameters)
         plan = plan[np.arange(len(plan))[:most]]
         background = background_kind(problem, evidence, half)
@@ -232,23 +234,25 @@ def misfit(objective: Objective, parameters: ParameterSet) -> tuple[float, float
     Sums, not a mean of ratios: the faint tails that a Gaussian lacks would else make the bright pixels count for
     nothing.
     """
-    z2, excess, signal = [], [], []
+    sums = torch.zeros(4, dtype=torch.float64)  # pixels, Σz², Σ(y² − v), Σs²
     for index, block in enumerate(objective.blocks):
         fit, held = objective.fit_boxes(index, block.model(parameters)), objective.noise[index].model_error
         under = _under_spot(block, fit)
         y2, s2, weight = ((block.boxes.counts - fit.total) ** 2)[under], (fit.signal**2)[under], fit.weight[under]
-        z2.append(y2 * weight)
-        excess.append(y2 - (1 / weight - held**2 * s2))
-        signal.append(s2)
-    if not any(len(part) for part in z2):
+        excess = y2 - (1 / weight - held**2 * s2)
+        sums += torch.stack([under.sum(), (y2 * weight).sum(), excess.sum(), s2.sum()])
+    pixels, z2, beyond, signal = total(sums).tolist()
+    if pixels == 0:
         return 1.0, 0.0
-    excess_sum, signal_sum = float(torch.cat(excess).sum()), float(torch.cat(signal).sum())
-    return float(torch.cat(z2).mean()), (max(excess_sum, 0.0) / max(signal_sum, 1e-300)) ** 0.5
+    return z2 / pixels, (max(beyond, 0.0) / max(signal, 1e-300)) ** 0.5
 
 
-def scale_scatter(objective: Objective, parameters: ParameterSet) -> tuple[float, list[float]]:
-    """Median relative scatter of the strong boxes' scales about each shot's median, and those medians."""
-    scatter, medians = [], []
+def scale_scatter(objective: Objective, parameters: ParameterSet) -> tuple[float, dict[int, float]]:
+    """Median relative scatter of the strong boxes' scales about each shot's median, and those medians by shot.
+
+    Without medians where a shot has no strong box.
+    """
+    found: dict[int, tuple[float, Tensor]] = {}
     for index, block in enumerate(objective.blocks):
         fit = objective.fit_boxes(index, block.model(parameters))
         strong = fit.scale > 10 * fit.scale_sigma
@@ -256,13 +260,18 @@ def scale_scatter(objective: Objective, parameters: ParameterSet) -> tuple[float
             strong = fit.scale > 0
         scale = fit.scale[strong]
         if len(scale) == 0:
-            return float("inf"), []
+            found[block.index] = (math.nan, scale)
+            continue
         weight = (scale / fit.scale_sigma[strong].clamp(min=1e-300)) ** 2
         order = scale.argsort()
         half = int(torch.searchsorted(weight[order].cumsum(0), 0.5 * weight.sum()))
-        medians.append(float(scale[order][min(half, len(scale) - 1)]))
-        scatter.append((scale / medians[-1] - 1).abs())
-    return float(torch.cat(scatter).median()), medians
+        median = float(scale[order][min(half, len(scale) - 1)])
+        found[block.index] = (median, (scale / median - 1).abs())
+    of_all = gathered(found)
+    if any(math.isnan(median) for median, _ in of_all.values()):
+        return math.inf, {}
+    scatter = torch.cat([scatter for _, scatter in of_all.values()])
+    return float(scatter.median()), {shot: median for shot, (median, _) in of_all.items()}
 
 
 def next_stage(problem: Problem, stage: Stage, objective: Objective, parameters: ParameterSet) -> Stage | None:
@@ -316,7 +325,7 @@ def spread_of_spots(problem: Problem, parameters: ParameterSet) -> tuple[float, 
     """By how much single spots are off: pixels, frames, and the relative width that the model may miss."""
     positions = problem.positions(fitted=True)
     positions.estimate_spread(parameters)
-    pixels, frames = torch.stack(positions.spread).median(0).values[[0, 2]].tolist()
+    pixels, frames = torch.stack(listed(positions.spread)).median(0).values[[0, 2]].tolist()
     return pixels, frames, _BROADENING
 
 
@@ -370,9 +379,9 @@ def _short_fit(objective: Objective, parameters: ParameterSet) -> float:
     return step.loss_after
 
 
-def _set_scales(parameters: ParameterSet, medians: list[float]) -> None:
+def _set_scales(parameters: ParameterSet, medians: dict[int, float]) -> None:
     """Start each shot's scale at the median of its spots'."""
     names = [parameter.name for parameter in parameters.parameters_]
     with torch.no_grad():
-        for shot, median in enumerate(medians):
+        for shot, median in medians.items():
             parameters.values[names.index(f"crystal[{shot}].scale")] = median

@@ -215,7 +215,7 @@ def test_the_information_leaves_the_spans_of_headers_out() -> None:
     objective, parameters = made.objective(), made.start()
     narrow = [replace(row, span=row.span / 50) for row in parameters.parameters_]
     twin = ParameterSet(narrow, tiny.start_tensors(tiny.experiments(1)))
-    one, two = (information(objective, p, objective.linearize(p)) for p in (parameters, twin))
+    one, two = (information(p, objective.linearize(p)) for p in (parameters, twin))
     assert one.allclose(two, rtol=1e-6, atol=1e-9 * float(one.abs().max()))
 
 
