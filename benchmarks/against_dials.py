@@ -147,7 +147,7 @@ def compare(run_folder: Path, start: Path, options: list[str]) -> list[dict[str,
     rows = []
     for name, fast, slow, seconds in (
         ("dials.refine", predicted[:, 0], predicted[:, 1], (wall, cpu)),
-        ("nb-refine", spots["end_fast"], spots["end_slow"], (timing.get("wall_s"), timing.get("solve_cpu_s"))),
+        ("nb-refine", spots["end_fast"], spots["end_slow"], (timing["solve_wall_s"], timing["solve_cpu_s"])),
     ):
         fitted, left = rms(spots, fast, slow, ~heldout), rms(spots, fast, slow, heldout)
         rows.append(

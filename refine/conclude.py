@@ -55,6 +55,7 @@ def outcome(problem: Problem, module: FitModule) -> Outcome:
     return Outcome(
         parameters=rows,
         undetermined=known.undetermined if known else (),
+        weakest=known.weakest if known else None,
         correlation=correlation(known) if known else None,
         converged=module.converged,
         message=module.message,

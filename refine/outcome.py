@@ -154,7 +154,8 @@ class Outcome:
 
     ``detectors``, ``beams`` and ``crystals`` are keyed by their index in the experiment list, as
     :class:`nbtorch.io.ExptUpdates` takes them. ``choices`` are sentences about what the program decided by itself.
-    ``solve_cpu_s`` is the processor time of all processes, ``processes`` that of each.
+    ``weakest`` is the least determined direction of those that are. ``solve_cpu_s`` is the processor time of all
+    processes, ``processes`` that of each.
     """
 
     parameters: tuple[ParameterRow, ...]
@@ -180,6 +181,7 @@ class Outcome:
     warnings: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
     processes: tuple[Share, ...] = ()
+    weakest: Undetermined | None = None
 
     @property
     def n_used(self) -> int:

@@ -104,6 +104,7 @@ def document(finding: Finding) -> dict[str, Any]:
         },
         "parameters": [asdict(row) for row in outcome.parameters],
         "undetermined": [asdict(row) for row in outcome.undetermined],
+        "weakest": None if outcome.weakest is None else asdict(outcome.weakest),
         "spots": {
             "used": outcome.n_used,
             "rejected": outcome.n_rejected,

@@ -34,6 +34,7 @@ class Uncertainty:
     covariance: Tensor  # [T, T] of the model
     correlation: Tensor  # [T, T]
     undetermined: tuple[Undetermined, ...]
+    weakest: Undetermined | None  # of the determined directions; None where there is none
 
 
 def information(parameters: ParameterSet, here: Linearization) -> Tensor:
@@ -66,6 +67,11 @@ def uncertainty(objective: Objective, parameters: ParameterSet, here: Linearizat
         covariance,
         covariance * root[:, None] * root[None, :],
         tuple(describe(vectors[:, i], float(values[i]), names, span, parameters) for i in torch.nonzero(lost)[:, 0]),
+        # eigh lists them from the least determined on
+        next(
+            (describe(vectors[:, i], float(values[i]), names, span, parameters) for i in torch.nonzero(~lost)[:1, 0]),
+            None,
+        ),
     )
 
 
