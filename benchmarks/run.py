@@ -12,12 +12,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
-from benchmarks import against_nanobragg, basin, kernel_cost, many_frames, memory, scaling
+from benchmarks import against_nanobragg, basin, culling, kernel_cost, many_frames, memory, scaling, threads
 from benchmarks.measuring import machine, table, write
 
 CLAIMS: dict[str, Callable[[int], list[dict[str, Any]]]] = {
     "kernel_cost": lambda _: kernel_cost.run(),
     "against_nanobragg": against_nanobragg.run,
+    "threads": threads.run,
+    "culling": culling.run,
     "scaling": lambda _: scaling.run(),
     "memory": lambda smaller: memory.run((512 // smaller, 1024 // smaller)),
     "many_frames": lambda _: many_frames.run(),
@@ -41,6 +43,8 @@ def main() -> None:
     for name in chosen.claims or CLAIMS:
         rows = CLAIMS[name](chosen.smaller)
         written = write(f"{name}_{chosen.threads}", rows)
+        if name == "scaling":
+            print(f"→ {scaling.plot(rows)}")
         print(f"\n{name}\n{table(rows)}\n→ {written}")
 
 

@@ -33,6 +33,10 @@ def _dispatch(given: list[str]) -> int:
         from refine.compare_command import main as compare
 
         return compare(given[1:])
+    if given[:1] == ["batch"]:
+        from refine.batch_command import main as batch
+
+        return batch(given[1:])
     if "--version" in given:
         print(f"nb-refine {__version__}")
         return 0

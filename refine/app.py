@@ -12,7 +12,7 @@ from omegaconf.errors import MissingMandatoryValue
 from nbtorch.errors import ConfigError
 from nbtorch.io.atomic import write_text
 from nbtorch.io.table import read_json, write_json
-from refine.processes import is_first, silent
+from refine.processes import agreed, failing_together, is_first, refuse_other_number, silent
 from refine.provenance import input_files, provenance
 from refine.request import Request, request_from
 from refine.run_folder import CONFIG, RUN, RunFolder, claim
@@ -38,12 +38,22 @@ def run(config: DictConfig, folder: Path, arguments: Sequence[str], say: Say = p
     values = plain(config)
     request = request_from(values)
     say = say if is_first() else silent
+    refuse_other_number(request.trainer.processes)
     if request.check:
-        from refine.check import check
+        if is_first():
+            from refine.check import check
 
-        check(request, folder, say)
+            check(request, folder, say)
         return
-    with claim(folder, resume=request.resume, overwrite=request.overwrite) as claimed:
+    if request.trainer.processes > 1:
+        from refine.training import connect
+
+        connect(request.trainer)
+    if request.trainer.threads is not None:
+        from torch import set_num_threads
+
+        set_num_threads(request.trainer.threads)
+    with failing_together(), claim(folder, resume=request.resume, overwrite=request.overwrite) as claimed:
         fit(request, values, claimed, arguments, say)
 
 
@@ -56,6 +66,7 @@ def fit(request: Request, values: Mapping[str, Any], folder: RunFolder, argument
     from refine.summary import print_summary
     from refine.training import solve
 
+    folder = agreed(folder)
     if folder.checkpoint is not None:
         refuse_other_settings(values, folder)
     record = provenance(request, arguments)
@@ -81,14 +92,14 @@ def begin(folder: RunFolder, values: Mapping[str, Any], record: Mapping[str, Any
         folder.clear()
     (folder / "checkpoints").mkdir(exist_ok=True)
     write_text(folder / CONFIG, OmegaConf.to_yaml(OmegaConf.create(dict(values))), overwrite=True)
-    write_json(folder / RUN, {**record, "settings": _compared(values)}, overwrite=True)
+    write_json(folder / RUN, {**record, "settings": compared(values)}, overwrite=True)
 
 
 def refuse_other_settings(values: Mapping[str, Any], folder: RunFolder) -> None:
     """Raises ConfigError where a resumed run was begun with other settings."""
     if not (folder / RUN).is_file():
         return
-    before, now = read_json(folder / RUN).get("settings", {}), _compared(values)
+    before, now = read_json(folder / RUN).get("settings", {}), compared(values)
     changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     if changed:
         shown = ", ".join(f"{key} was {before.get(key)}" for key in changed[:4])
@@ -99,12 +110,12 @@ def refuse_other_settings(values: Mapping[str, Any], folder: RunFolder) -> None:
         )
 
 
-def _compared(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def compared(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Settings by dotted key, without those that are free to change."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
         if name in FREE_TO_CHANGE:
             continue
-        flat |= _compared(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+        flat |= compared(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
     return flat

@@ -14,6 +14,8 @@ from pytorch_lightning.callbacks import Callback, Checkpoint, RichProgressBar
 from pytorch_lightning.callbacks.progress.rich_progress import RichProgressBarTheme
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeElapsedColumn
 
+from refine.processes import exchange
+
 SHOWN = {"loss": "loss {:.5g}", "rms_px": "rms {:.3f} px", "damping": "damping {:.1e}"}
 
 
@@ -97,13 +99,22 @@ class LastCheckpoint(Checkpoint):
         temporary = self.path.with_name(f".{self.path.name}.part")
         try:
             trainer.save_checkpoint(temporary, weights_only=False)
+        except OSError as error:
+            trainer.strategy.barrier("Trainer.save_checkpoint")  # where the other processes, which write nothing, wait
+            self._tell(error)
+            return
+        try:
             if trainer.is_global_zero:
                 temporary.replace(self.path)
             self.failed = False
         except OSError as error:
-            if not self.failed:  # said once, not at every iteration
-                self.say(f"The checkpoint {self.path} was not written ({error.strerror or error}); the fit goes on.")
-            self.failed = True
+            self._tell(error)
+
+    def _tell(self, error: OSError) -> None:
+        """Say once, not at every iteration, that nothing was written."""
+        if not self.failed:
+            self.say(f"The checkpoint {self.path} was not written ({error.strerror or error}); the fit goes on.")
+        self.failed = True
 
 
 class StopWhenAsked(Callback):
@@ -129,9 +140,13 @@ class StopWhenAsked(Callback):
                 raise KeyboardInterrupt
             self.stopped_by = name
             self.say(f"{name}: stopping after this iteration; what is fitted so far is kept")
-            trainer.should_stop = True
 
         self._before = {number: signal.signal(number, stop) for number in self.SIGNALS}
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop all processes where one of them was asked to."""
+        self.stopped_by = next((name for name in exchange(self.stopped_by) if name), "")
+        trainer.should_stop = trainer.should_stop or bool(self.stopped_by)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._restore()

@@ -14,7 +14,7 @@ from matplotlib.image import imsave
 from numpy.typing import NDArray
 
 from nbtorch.config import DetectorConfig, Exposure
-from nbtorch.errors import DataError
+from nbtorch.errors import DataError, NbtorchError
 from nbtorch.io.atomic import write_text
 from nbtorch.io.expt import read_expt
 from nbtorch.render.excited import Excited, excited_reflections
@@ -63,20 +63,30 @@ def check(request: Request, folder: Path, say: Say) -> None:
     Raises NbtorchError for whatever cannot be read, and DataError where nothing is predicted on the detector.
     """
     document = read_expt(request.fit.data.experiment)
-    scene = build_scene(document, assign_frames(document, request.fit.data), request.fit, say)
+    frames, missing = assign_frames(document, request.fit.data)
+    for error in missing.values():
+        say(f"left out: {error}")
+    scene = build_scene(document, frames, request.fit, say)
     with claim_output(folder, CHECK, overwrite=request.overwrite) as target:
         rows, drawings = [], []
+        failure: NbtorchError | None = None
         total = sum(len(shot.images) for shot in scene.shots)
         wanted = set(np.unique(np.linspace(0, total - 1, MAX_DRAWN).round().astype(int)).tolist())
         first = 0
         for shot in scene.shots:
-            stack = load(shot.images, shot.entry, request.fit.data.mask, say)
+            try:
+                stack = load(shot.images, shot.entry, request.fit.data.mask, say)
+            except NbtorchError as error:  # told by load; the others are looked at
+                failure, first = error, first + len(shot.images)
+                continue
             excited = excited_reflections(shot.experiment, whole_range(shot), request.fit.data.dmin or None)
             found = _find(stack, shot)
             rows.append(_row(shot, stack, excited, found))
             say(describe(rows[-1]))
             drawings += [_draw(shot, i, stack, excited, found) for i in range(len(shot.images)) if first + i in wanted]
             first += len(shot.images)
+        if failure is not None and not rows:
+            raise failure
         if not any(row.predicted for row in rows):
             raise nothing_predicted(request.fit.data.experiment)
         write_text(target, _page(request, rows, drawings), overwrite=True)

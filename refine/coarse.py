@@ -20,11 +20,12 @@ from nbtorch.functional.tangents import tangents
 from nbtorch.models import Experiment
 from nbtorch.render.predict import frame_number, mean_wave, predict, spindle_angle, spindle_of
 from nbtorch.units import DEGREES
-from refine.normal import BlockNormal, assemble
+from refine.normal import BlockNormal, assemble, joint
 from refine.objective import Linearization, restrained, restraint_loss
 from refine.observations import Observations
 from refine.panel_columns import Directions, Scores, directions
 from refine.parameters import ParameterSet
+from refine.processes import is_first, listed, total_number
 
 _LEAST = {"pixel": 0.1, "frame": 0.05, "excitation": 2e-5}  # spreads below which residuals are taken as equal
 _CUT = (0.4, 0.4, 0.2)  # sharpness of spots that are cut by the end of the scan
@@ -158,7 +159,10 @@ def _sharpness(seen: Observations, share: Tensor, *, still: bool) -> Tensor:
 
 
 class PositionObjective:
-    """Robust least squares over the positions of all shots; the interface of :class:`refine.objective.Objective`."""
+    """Robust least squares over the positions of all shots; the interface of :class:`refine.objective.Objective`.
+
+    ``blocks`` and ``spread`` are this process's; the loss, its derivatives and the rms are those of all processes.
+    """
 
     def __init__(self, blocks: Sequence[PositionBlock]) -> None:
         self.blocks = tuple(blocks)
@@ -187,11 +191,11 @@ class PositionObjective:
 
     def loss(self, parameters: ParameterSet, held: Linearization | None = None) -> float:
         """Σ c²·ln(1 + r²/c²) over the spots, and the restraints."""
-        total = restraint_loss(parameters)
+        total = restraint_loss(parameters) if is_first() else 0.0
         for number in range(len(self.blocks)):
             scaled, _ = self._weighted(number, parameters)
             total += float((3 * _CAUCHY**2 * torch.log1p((scaled**2).sum(1) / (3 * _CAUCHY**2))).sum())
-        return total
+        return total_number(total)
 
     @torch.no_grad()
     def linearize(self, parameters: ParameterSet) -> Linearization:
@@ -204,15 +208,15 @@ class PositionObjective:
             score = Scores(torch.einsum("nki,nk->ni", weighted, scaled), weighted.transpose(1, 2) @ columns)
             scores.append(score)
             normals.append(BlockNormal(*score.total()))
-        arrow = restrained(assemble(normals, len(parameters.shared)), parameters, [b.index for b in self.blocks])
-        return Linearization(self.loss(parameters), arrow, (), tuple(scores))
+        own = assemble(normals, len(parameters.shared), [block.index for block in self.blocks])
+        return Linearization(self.loss(parameters), restrained(joint(own), parameters), (), tuple(scores))
 
     def rms(self, parameters: ParameterSet) -> tuple[float, float]:
         """rms (fast, slow) in pixels over the spots of all shots."""
-        rows = []
+        rows = [torch.zeros(0, 2, dtype=torch.float64)]
         for block in self.blocks:
             residual, valid = block.residuals(parameters)
             rows.append(residual[valid][:, :2])
-        both = torch.cat(rows)
+        both = torch.cat(listed([torch.cat(rows)]))
         fast, slow = (both**2).mean(0).sqrt().tolist() if len(both) else (float("nan"), float("nan"))
         return fast, slow

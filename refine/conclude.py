@@ -16,7 +16,6 @@ from nbtorch.units import DEGREES
 from refine.evidence import Evidence, moved_experiment
 from refine.misfit import box_chi_square, misfit
 from refine.module import FitModule
-from refine.nuisance import BoxFit
 from refine.outcome import (
     Correlation,
     FrameRow,
@@ -24,12 +23,14 @@ from refine.outcome import (
     Outcome,
     Pair,
     ParameterRow,
+    Share,
     SpotImage,
     SpotRow,
 )
 from refine.parameters import ParameterSet
 from refine.plans import predicted_centres
 from refine.problem import Problem
+from refine.processes import exchange, listed, total, total_number
 from refine.uncertainty import Uncertainty, uncertainty
 
 _FISHER_UP_TO = 1.2  # mean z² under the spots up to which the model explains the data, and Fisher's sigmas hold
@@ -55,6 +56,7 @@ def outcome(problem: Problem, module: FitModule) -> Outcome:
     return Outcome(
         parameters=rows,
         undetermined=known.undetermined if known else (),
+        weakest=known.weakest if known else None,
         correlation=correlation(known) if known else None,
         converged=module.converged,
         message=module.message,
@@ -72,9 +74,10 @@ def outcome(problem: Problem, module: FitModule) -> Outcome:
         rms_end_px=rms(spots, heldout=False),
         rms_heldout_px=rms(spots, heldout=True),
         solve_wall_s=module.wall_s,
-        solve_cpu_s=module.cpu_s,
+        solve_cpu_s=total_number(module.cpu_s),
         warnings=(*problem.warnings, *warnings(problem, module, z2)),
         choices=tuple(choices),
+        processes=tuple(exchange(Share(tuple(block.index for block in objective.blocks), module.cpu_s))),
     )
 
 
@@ -194,45 +197,46 @@ def rms(spots: tuple[SpotRow, ...], *, heldout: bool) -> Pair | None:
 
 
 def frame_rows(problem: Problem, spots: tuple[SpotRow, ...], parameters: ParameterSet) -> tuple[FrameRow, ...]:
-    """One row a frame, those that failed too."""
+    """One row a frame, those that failed too, in the order of the experiments."""
     names = [parameter.name for parameter in parameters.parameters_]
-    rows: list[FrameRow] = []
+    of_shot: dict[int, list[FrameRow]] = {row.index: [row] for row in problem.failed}
     for item in problem.evidence:
-        stack = problem.stacks[item.shot.index]
+        rows = of_shot.setdefault(item.shot.index, [])
         scale = float(parameters.values.detach()[names.index(f"crystal[{item.shot.index}].scale")])
         for z, path in enumerate(item.shot.images):
             number = item.shot.index if item.shot.still else z
             here = tuple(s for s in spots if s.used and int(s.frame) == number)
             pair = rms(here, heldout=False)
-            lost = next((message for message in stack.lost if str(path) in message), "")
+            lost = next((message for message in problem.lost[item.shot.index] if str(path) in message), "")
             px = None if pair is None else math.hypot(*pair)
-            rows.append(FrameRow(len(rows), str(path), len(here), px, scale, ok=not lost, message=lost))
-    return (*rows, *problem.failed)
+            rows.append(FrameRow(number, str(path), len(here), px, scale, ok=not lost, message=lost))
+    ordered = [row for _, rows in sorted(of_shot.items()) for row in rows]
+    return tuple(replace(row, index=number) for number, row in enumerate(ordered))
 
 
 def pictures(problem: Problem, module: FitModule) -> tuple[SpotImage, ...]:
     """Observed, model and z of the spots that fit best and worst, among those bright enough to look at."""
-    ranked: list[tuple[float, int, int, BoxFit]] = []
+    ranked: list[tuple[float, SpotImage]] = []
     objective, parameters = module.objective(), module.values
     for index, block in enumerate(objective.blocks):
         fit = objective.fit_boxes(index, block.model(parameters))
         strength = fit.signal.sum(1) / (fit.signal.sum(1) + (1 / fit.weight.clamp(min=1e-30)).sqrt().amax(1)).sqrt()
         chi = box_chi_square(block, fit)
         bright = strength >= strength.median()
-        ranked.extend((float(chi[box]), index, box, fit) for box in torch.nonzero(bright)[:, 0].tolist())
-    ranked.sort(key=lambda row: row[0])
-    worst = ranked[::-1][:_PICTURES]
-    best = ranked[: len(ranked) - len(worst)][:_PICTURES]
-    images = []
-    for kind, chosen in (("best", best), ("worst", worst)):
-        for value, index, box, fit in chosen:
-            images.append(_picture(module, index, box, fit.total, value, kind))
-    return tuple(images)
+        bright_boxes = torch.nonzero(bright)[:, 0]
+        places = bright_boxes[chi[bright_boxes].argsort(stable=True)].tolist()
+        chosen = dict.fromkeys((*places[:_PICTURES], *places[-_PICTURES:]))  # no more of a shot can be shown
+        ranked.extend((float(chi[box]), _picture(module, index, box, fit.total, float(chi[box]))) for box in chosen)
+    images = [image for _, image in sorted(listed(ranked), key=lambda row: row[0])]
+    worst = images[::-1][:_PICTURES]
+    best = images[: len(images) - len(worst)][:_PICTURES]
+    return (*best, *(replace(image, kind="worst") for image in worst))
 
 
-def _picture(module: FitModule, index: int, box: int, total: Tensor, chi: float, kind: str) -> SpotImage:
+def _picture(module: FitModule, index: int, box: int, model_counts: Tensor, chi: float) -> SpotImage:
     """One shoebox summed over its frames."""
-    boxes, noise = module.objective().blocks[index].boxes, module.objective().noise[index]
+    block, noise = module.objective().blocks[index], module.objective().noise[index]
+    boxes = block.boxes
     good = boxes.valid[box]
     slow, fast = boxes.slow[box][good].long(), boxes.fast[box][good].long()
     shape = int(slow.max() - slow.min()) + 1, int(fast.max() - fast.min()) + 1
@@ -242,34 +246,34 @@ def _picture(module: FitModule, index: int, box: int, total: Tensor, chi: float,
         image = torch.zeros(shape, dtype=torch.float64)
         return np.asarray(image.index_put(place, values[box][good].double(), accumulate=True).numpy())
 
-    observed, model = summed(boxes.counts), summed(total)
+    observed, model = summed(boxes.counts), summed(model_counts)
     seen = summed(boxes.valid.double())
     variance = model * float(noise.gain[box, 0]) + seen * float(noise.readout[box, 0]) ** 2
     z = np.where(seen > 0, (observed - model) / np.sqrt(np.maximum(variance, 1e-12)), np.nan)
     h, k, l = boxes.hkl[box].tolist()  # noqa: E741
-    label = f"({h} {k} {l}) panel {int(boxes.panel[box])}, shot {index + 1}, chi² {chi:.2f}"
-    return SpotImage(label, "best" if kind == "best" else "worst", observed, model, z)
+    label = f"({h} {k} {l}) panel {int(boxes.panel[box])}, crystal {block.index}, chi² {chi:.2f}"
+    return SpotImage(label, "best", observed, model, z)
 
 
 def goodness(problem: Problem, module: FitModule, z2: float) -> Goodness:
     """Residuals of the pixels under spots in units of their noise."""
     objective, parameters = module.objective(), module.values
-    values, total, count = [], 0.0, 0
+    values, sums = [torch.zeros(0, dtype=torch.float64)], torch.zeros(2, dtype=torch.float64)
     for index, block in enumerate(objective.blocks):
         fit = objective.fit_boxes(index, block.model(parameters))
         z = (block.boxes.counts - fit.total) * fit.weight.sqrt()
         values.append(z[block.boxes.valid & (fit.signal**2 * fit.weight > 0.1)])
-        total += float((z[block.boxes.valid] ** 2).sum())
-        count += block.boxes.n_pixels
-    z_all = torch.cat(values).numpy()
+        sums += torch.stack([(z[block.boxes.valid] ** 2).sum(), torch.tensor(block.boxes.n_pixels).to(sums)])
+    z_all = torch.cat(listed([torch.cat(values)])).numpy()
+    square, pixels = total(sums).tolist()
     histogram, edges = np.histogram(np.clip(z_all, -6, 6), bins=48, range=(-6, 6))
     spread = float(np.std(z_all)) if len(z_all) else None
     return Goodness(
-        reduced_chi_square=total / max(count, 1),
+        reduced_chi_square=square / max(pixels, 1),
         sigma_z=spread,
         edges_z=tuple(edges.tolist()),
         histogram_z=tuple(histogram.astype(float).tolist()),
-        extra={"mean_z2_under_spots": z2, "pixels": count, "stage": module.stage.name},
+        extra={"mean_z2_under_spots": z2, "pixels": int(pixels), "stage": module.stage.name},
     )
 
 

@@ -54,7 +54,7 @@ class GradientDescent:
         self._optimizer.load_state_dict(state["optimizer"])
 
     def _begin(self, here: Linearization, objective: Objective, parameters: ParameterSet) -> None:
-        curvature = joint_gradient(here.arrow, parameters, objective, diagonal=True)
+        curvature = joint_gradient(here.arrow, parameters, diagonal=True)
         self._size = torch.where(curvature > 0, curvature.clamp(min=1e-300).rsqrt(), 0)
         self._origin = parameters.values.detach().clone()
         self._scaled = torch.zeros_like(self._origin, requires_grad=True)
@@ -76,7 +76,7 @@ class GradientDescent:
             with torch.no_grad():
                 parameters.values.copy_(parameters.clamp(origin + scaled * size))
             here = objective.linearize(parameters)
-            scaled.grad = -2 * joint_gradient(here.arrow, parameters, objective) * size
+            scaled.grad = -2 * joint_gradient(here.arrow, parameters) * size
             return here.loss
 
         optimizer.step(closure)

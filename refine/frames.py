@@ -12,11 +12,12 @@ from nbtorch.config import DetectorConfig
 from nbtorch.errors import DataError, FileError, NbtorchError
 from nbtorch.io import ExperimentList, read_frame, read_mask, valid_pixels
 from nbtorch.io.expt import ExperimentEntry
-from nbtorch.io.paths import COMPRESSIONS
+from nbtorch.io.paths import COMPRESSIONS, existing
 from refine.locate import find_frames
 from refine.settings import DataSettings
 
 Say = Callable[[str], None]
+Missing = dict[int, FileError]  # entry number → which of its frames is not there
 
 
 @dataclass(frozen=True)
@@ -28,20 +29,16 @@ class FrameStack:
     lost: tuple[str, ...]
 
 
-def assign_frames(document: ExperimentList, settings: DataSettings) -> dict[int, tuple[Path, ...]]:
-    """The files of every experiment that has any: entry number → frames.
+def assign_frames(document: ExperimentList, settings: DataSettings) -> tuple[dict[int, tuple[Path, ...]], Missing]:
+    """The files of every experiment that has any: entry number → frames; and the experiments whose frames are missing.
 
-    Given frames are matched by name, else, where as many are given as the experiments need, by order. Raises DataError
-    where neither works, FileError where the experiments' own frames are not there.
+    Given frames are matched by name, else, where as many are given as the experiments need, by order. Where the
+    experiments name them, one that is not there costs its frame of a scan, or its still. Raises DataError where neither
+    way works, FileError where none of the experiments' own frames is there.
     """
+    missing: Missing = {}
     if settings.frames is None:
-        chosen = {i: entry.images for i, entry in enumerate(document.entries)}
-        missing = [str(path) for images in chosen.values() for path in images if not path.exists()]
-        if missing:
-            shown = ", ".join(missing[:3])
-            raise FileError(
-                f"{len(missing)} frames of {document.path}", f"they are not there ({shown})", "Give data.frames=GLOB"
-            )
+        chosen, missing = _own(document)
     else:
         files = find_frames(settings.frames)
         if not files:
@@ -53,7 +50,25 @@ def assign_frames(document: ExperimentList, settings: DataSettings) -> dict[int,
     chosen = {i: images for i, images in chosen.items() if images}
     if not chosen:
         raise DataError(f"data.frame_range={settings.frame_range}", "it leaves no frame", "Count frames from 0")
-    return chosen
+    return chosen, missing
+
+
+def _own(document: ExperimentList) -> tuple[dict[int, tuple[Path, ...]], Missing]:
+    """The frames that the experiments name, but for experiments of which no frame is there."""
+    named = {number: entry.images for number, entry in enumerate(document.entries) if entry.images}
+    there = {number: images for number, images in named.items() if any(existing(path) is not None for path in images)}
+    absent = [path for images in named.values() for path in images if existing(path) is None]
+    if named and not there:
+        shown = ", ".join(str(path) for path in absent[:3])
+        raise FileError(
+            f"{len(absent)} frames of {document.path}", f"they are not there ({shown})", "Give data.frames=GLOB"
+        )
+    missing = {
+        number: FileError(str(images[0]), "the frame is not there", "Put it back, or give data.frames=GLOB")
+        for number, images in named.items()
+        if number not in there
+    }
+    return there, missing
 
 
 def _bare(path: Path) -> str:

@@ -45,6 +45,8 @@ def launch(prepared: Sequence[str], typed: Sequence[str]) -> int:
     def task(config: DictConfig) -> None:
         # Hydra would print its own lines about an exception that passed through it
         try:
+            if sweeping and config.trainer.devices * config.trainer.num_nodes > 1:
+                raise ConfigError("--multirun", "the runs of a sweep have one process each", "Leave trainer=ddp out")
             run(config, Path(HydraConfig.get().runtime.output_dir), typed)
         except NbtorchError as error:
             failures.append(error)

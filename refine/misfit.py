@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -12,6 +13,7 @@ from refine.losses import huber_weight
 from refine.nuisance import BoxFit
 from refine.objective import Objective
 from refine.parameters import ParameterSet
+from refine.processes import gathered, total
 
 _HUBER = 2.0
 
@@ -20,21 +22,19 @@ def misfit(objective: Objective, parameters: ParameterSet, fits: Sequence[BoxFit
     """Mean z² over all pixels under spots, and the model_error that makes up for its excess: m² = Σ(y² − v)/Σs².
 
     Sums, not a mean of ratios: the faint tails that a Gaussian lacks would else make the bright pixels count for
-    nothing.
+    nothing. ``fits``: at the current values, where they are known.
     """
-    z2, excess, signal = [], [], []
+    sums = torch.zeros(4, dtype=torch.float64)  # pixels, Σz², Σ(y² − v), Σs²
     fits = objective.fits(parameters) if fits is None else fits
     for block, fit, noise in zip(objective.blocks, fits, objective.noise, strict=True):
-        held = noise.model_error
         under = _under_spot(block, fit)
         y2, s2, weight = ((block.boxes.counts - fit.total) ** 2)[under], (fit.signal**2)[under], fit.weight[under]
-        z2.append(y2 * weight)
-        excess.append(y2 - (1 / weight - held**2 * s2))
-        signal.append(s2)
-    if not any(len(part) for part in z2):
+        excess = y2 - (1 / weight - noise.model_error**2 * s2)
+        sums += torch.stack([under.sum(), (y2 * weight).sum(), excess.sum(), s2.sum()])
+    pixels, z2, beyond, signal = total(sums).tolist()
+    if pixels == 0:
         return 1.0, 0.0
-    excess_sum, signal_sum = float(torch.cat(excess).sum()), float(torch.cat(signal).sum())
-    return float(torch.cat(z2).mean()), (max(excess_sum, 0.0) / max(signal_sum, 1e-300)) ** 0.5
+    return z2 / pixels, (max(beyond, 0.0) / max(signal, 1e-300)) ** 0.5
 
 
 def box_chi_square(block: Block, fit: BoxFit) -> Tensor:
@@ -51,22 +51,30 @@ def _under_spot(block: Block, fit: BoxFit) -> Tensor:
     return block.boxes.valid & (fit.signal**2 * fit.weight > 0.1)
 
 
-def scale_scatter(fits: Sequence[BoxFit]) -> tuple[float, list[float]]:
-    """Median relative scatter of the strong boxes' scales about each shot's median, and those medians."""
-    scatter, medians = [], []
-    for fit in fits:
+def scale_scatter(blocks: Sequence[Block], fits: Sequence[BoxFit]) -> tuple[float, dict[int, float]]:
+    """Median relative scatter of the strong boxes' scales about each shot's median, and those medians by shot.
+
+    Without medians where a shot has no strong box.
+    """
+    found: dict[int, tuple[float, Tensor]] = {}
+    for block, fit in zip(blocks, fits, strict=True):
         strong = fit.scale > 10 * fit.scale_sigma
         if int(strong.sum()) < 3:
             strong = fit.scale > 0
         scale = fit.scale[strong]
         if len(scale) == 0:
-            return float("inf"), []
+            found[block.index] = (math.nan, scale)
+            continue
         weight = (scale / fit.scale_sigma[strong].clamp(min=1e-300)) ** 2
         order = scale.argsort()
         half = int(torch.searchsorted(weight[order].cumsum(0), 0.5 * weight.sum()))
-        medians.append(float(scale[order][min(half, len(scale) - 1)]))
-        scatter.append((scale / medians[-1] - 1).abs())
-    return float(torch.cat(scatter).median()), medians
+        median = float(scale[order][min(half, len(scale) - 1)])
+        found[block.index] = (median, (scale / median - 1).abs())
+    of_all = gathered(found)
+    if any(math.isnan(median) for median, _ in of_all.values()):
+        return math.inf, {}
+    scatter = torch.cat([scatter for _, scatter in of_all.values()])
+    return float(scatter.median()), {shot: median for shot, (median, _) in of_all.items()}
 
 
 def robust_weights(blocks: Sequence[Block], fits: Sequence[BoxFit]) -> list[Tensor]:

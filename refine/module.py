@@ -15,6 +15,7 @@ from refine.objective import Objective
 from refine.outcome import Iteration
 from refine.parameters import ParameterSet
 from refine.problem import Problem
+from refine.processes import agreed, is_first, total_number
 from refine.solvers import SOLVERS, Step
 from refine.stages import Stage, build, first_stage, next_stage
 
@@ -94,8 +95,11 @@ class FitModule(pl.LightningModule):
         least = _LOOSE_TOLERANCE if self.stage.loose else 0.0 if self.stage.errors is None else _ROBUST_TOLERANCE
         tolerance = max(settings.tolerance, least)
         small = step.loss_before - step.loss_after <= tolerance * abs(step.loss_before)
-        if not step.accepted or step.move < settings.step_tolerance or small or self._shapes_are_wrong():
+        wrong = self._shapes_are_wrong()  # every process looks
+        if agreed(not step.accepted or step.move < settings.step_tolerance or small or wrong):
             self._advance()
+        with torch.no_grad():
+            self.values.values.copy_(agreed(self.values.values.detach()))
         self.wall_s += time.perf_counter() - started[0]
         self.cpu_s += time.process_time() - started[1]
 
@@ -117,7 +121,7 @@ class FitModule(pl.LightningModule):
 
     def _advance(self) -> None:
         """Go on to the next stage, or end."""
-        following = next_stage(self.problem, self.stage, self.objective(), self.values)
+        following = agreed(next_stage(self.problem, self.stage, self.objective(), self.values))
         if following is not None:
             self.begin(following)
             return
@@ -159,7 +163,7 @@ class FitModule(pl.LightningModule):
             "message": self.message,
             "by_positions": self.by_positions,
             "choices": list(self.problem.choices),
-            "times": (self.cpu_s, self.wall_s),
+            "times": (total_number(self.cpu_s), self.wall_s),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -171,5 +175,6 @@ class FitModule(pl.LightningModule):
         self.converged, self.message = state["converged"], state["message"]
         self.by_positions = state["by_positions"]
         self.problem.choices[:] = state["choices"]
-        self.cpu_s, self.wall_s = state["times"]
+        cpu, self.wall_s = state["times"]
+        self.cpu_s = cpu if is_first() else 0.0
         self._objective = None

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from refine.processes import gathered, total
+
 
 class BlockNormal(NamedTuple):
     """Gauss–Newton matrix and gradient of one block over (shared, local) parameters."""
@@ -28,18 +30,28 @@ class Arrow(NamedTuple):
     mixed: tuple[Tensor, ...]  # [S, L_b]
     local: tuple[Tensor, ...]  # [L_b, L_b]
     local_gradient: tuple[Tensor, ...]  # [L_b]
+    blocks: tuple[int, ...]  # the numbers of the blocks
 
 
-def assemble(blocks: Sequence[BlockNormal], n_shared: int) -> Arrow:
-    """The arrow-shaped system of ``blocks``."""
+def assemble(blocks: Sequence[BlockNormal], n_shared: int, numbers: Sequence[int] | None = None) -> Arrow:
+    """The arrow-shaped system of ``blocks``, which are those of ``numbers``, or 0, 1, 2 …"""
     s = n_shared
     return Arrow(
-        torch.stack([block.matrix[:s, :s] for block in blocks]).sum(0),
-        torch.stack([block.gradient[:s] for block in blocks]).sum(0),
+        sum((block.matrix[:s, :s] for block in blocks), start=torch.zeros(s, s, dtype=torch.float64)),
+        sum((block.gradient[:s] for block in blocks), start=torch.zeros(s, dtype=torch.float64)),
         tuple(block.matrix[:s, s:] for block in blocks),
         tuple(block.matrix[s:, s:] for block in blocks),
         tuple(block.gradient[s:] for block in blocks),
+        tuple(range(len(blocks)) if numbers is None else numbers),
     )
+
+
+def joint(arrow: Arrow) -> Arrow:
+    """The system of the blocks of all processes, where ``arrow`` is that of this one's."""
+    own = zip(arrow.mixed, arrow.local, arrow.local_gradient, strict=True)
+    parts = gathered(dict(zip(arrow.blocks, own, strict=True)))
+    mixed, local, gradient = zip(*parts.values(), strict=True) if parts else ((), (), ())
+    return Arrow(total(arrow.shared), total(arrow.shared_gradient), mixed, local, gradient, tuple(parts))
 
 
 def _inverse(matrix: Tensor) -> Tensor:

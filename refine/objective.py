@@ -10,10 +10,11 @@ from torch import Tensor
 
 from refine.block import Block
 from refine.losses import Noise, chi_square, deviance
-from refine.normal import Arrow, BlockNormal, add_diagonal, assemble
+from refine.normal import Arrow, BlockNormal, add_diagonal, assemble, joint
 from refine.nuisance import BoxFit, Effects, project, solve_boxes, solve_held
 from refine.panel_columns import PanelColumns, Scores
 from refine.parameters import ParameterSet
+from refine.processes import is_first, total_number
 from refine.spot_errors import SpotErrors
 
 
@@ -28,7 +29,9 @@ class Linearization:
 
 
 class Objective:
-    """The data of all blocks and how they are compared with the model.
+    """The data of this process's blocks and how they are compared with the model.
+
+    Losses and normal equations are those of the blocks of all processes.
 
     free_scales: every box has a scale of its own (solved inside the loss); otherwise each block's "scale" is one of
     its parameters. ``box_weights``: [B] of each block, robust weights. ``errors``: of single spots, where they are not
@@ -84,7 +87,7 @@ class Objective:
 
     def loss(self, parameters: ParameterSet, held: Linearization | None = None) -> float:
         """The loss at the current values, weights as in ``held``."""
-        total = restraint_loss(parameters)
+        total = restraint_loss(parameters) if is_first() else 0.0
         for index, block in enumerate(self.blocks):
             model = block.model(parameters)
             if held is None:
@@ -94,12 +97,13 @@ class Objective:
             else:
                 fit = self._fit_held(index, model, held.fits[index])
             total += float((self.box_weights[index] * self.box_losses(index, fit)).sum())
-        return total
+        return total_number(total)
 
     @torch.no_grad()
     def linearize(self, parameters: ParameterSet) -> Linearization:
-        """Loss and normal equations at the current values."""
-        fits, scores, normals, loss = [], [], [], restraint_loss(parameters)
+        """Loss and normal equations at the current values; fits and scores of this process's blocks."""
+        fits, scores, normals = [], [], []
+        loss = restraint_loss(parameters) if is_first() else 0.0
         for index, block in enumerate(self.blocks):
             model, columns = block.panel_columns(parameters)
             fit = self.fit_boxes(index, model)
@@ -108,9 +112,8 @@ class Objective:
             fits.append(fit)
             scores.append(score)
             normals.append(BlockNormal(*score.total()))
-        arrow = assemble(normals, len(parameters.shared))
-        arrow = restrained(arrow, parameters, [block.index for block in self.blocks])
-        return Linearization(loss, arrow, tuple(fits), tuple(scores))
+        own = assemble(normals, len(parameters.shared), [block.index for block in self.blocks])
+        return Linearization(total_number(loss), restrained(joint(own), parameters), tuple(fits), tuple(scores))
 
     def _scores(self, index: int, model: Tensor, jacobian: PanelColumns, fit: BoxFit) -> Scores:
         """Per-box gradient and Gauss–Newton matrix, with the nuisances projected out."""
@@ -134,9 +137,9 @@ def restraint_loss(parameters: ParameterSet) -> float:
     return float((moved**2 * _stiffness(parameters, parameters.free)).sum())
 
 
-def restrained(arrow: Arrow, parameters: ParameterSet, blocks: Sequence[int]) -> Arrow:
-    """``arrow`` of ``blocks`` with the restraints' share of matrix and gradient."""
-    shared, locals_ = parameters.shared, [parameters.local[block] for block in blocks]
+def restrained(arrow: Arrow, parameters: ParameterSet) -> Arrow:
+    """``arrow`` with the restraints' share of matrix and gradient."""
+    shared, locals_ = parameters.shared, [parameters.local[block] for block in arrow.blocks]
     moved = parameters.values.detach() - parameters.start
     stiff = [_stiffness(parameters, place) for place in (shared, *locals_)]
     pulls = [-moved[place] * k for place, k in zip((shared, *locals_), stiff, strict=True)]

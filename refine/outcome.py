@@ -140,12 +140,22 @@ class Iteration:
     step_sigma: float | None = None
 
 
+@dataclass(frozen=True)
+class Share:
+    """What one process did of a fit: the crystals whose spots it rendered, and its processor time."""
+
+    crystals: tuple[int, ...]
+    solve_cpu_s: float
+
+
 @dataclass(frozen=True, eq=False)
 class Outcome:
     """The whole result of a fit.
 
     ``detectors``, ``beams`` and ``crystals`` are keyed by their index in the experiment list, as
     :class:`nbtorch.io.ExptUpdates` takes them. ``choices`` are sentences about what the program decided by itself.
+    ``weakest`` is the least determined direction of those that are. ``solve_cpu_s`` is the processor time of all
+    processes, ``processes`` that of each.
     """
 
     parameters: tuple[ParameterRow, ...]
@@ -170,6 +180,8 @@ class Outcome:
     solve_cpu_s: float
     warnings: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
+    processes: tuple[Share, ...] = ()
+    weakest: Undetermined | None = None
 
     @property
     def n_used(self) -> int:

@@ -81,21 +81,21 @@ def merged(of_frames: Sequence[SceneTangents]) -> tuple[list[SceneTangents], Ten
     first = of_frames[0]
     if first.frame is None:
         return None
-    only = _moves_panels_alone(of_frames)
-    of_panels = first.frame[only].movedim(0, 1).flatten(2)  # [panels, those, 12]
+    frame, only = first.frame, _moves_panels_alone(of_frames)
+    of_panels = frame[only].movedim(0, 1).flatten(2)  # [panels, those, 12]
     _, size, axes = torch.linalg.svd(of_panels, full_matrices=False)
     rank = int((size > _RANK * size.max()).sum(1).max()) if size.numel() else 0
     if rank >= int(only.sum()):
         return None
     basis, rest = axes[:, :rank], torch.nonzero(~only)[:, 0]
-    spread = first.frame.new_zeros(len(basis), rank + len(rest), len(only))
+    spread = frame.new_zeros(len(basis), rank + len(rest), len(only))
     spread[:, :rank, only] = basis @ of_panels.mT
-    spread[:, rank + torch.arange(len(rest)), rest] = 1
-    motions = basis.movedim(1, 0).unflatten(2, first.frame.shape[2:])
+    spread[:, rank + torch.arange(len(rest), device=rest.device), rest] = 1
+    motions = basis.movedim(1, 0).unflatten(2, frame.shape[2:])
 
     def fewer(dots: SceneTangents) -> SceneTangents:
         kept = [None if dot is None else torch.cat([dot.new_zeros(rank, *dot.shape[1:]), dot[rest]]) for dot in dots]
-        return SceneTangents(*kept)._replace(frame=torch.cat([motions, first.frame[rest]]))
+        return SceneTangents(*kept)._replace(frame=torch.cat([motions, frame[rest]]))
 
     return [fewer(dots) for dots in of_frames], spread
 
@@ -118,7 +118,9 @@ class Directions(NamedTuple):
 def directions(parameters: ParameterSet, chosen: Sequence[int], detector: Detector) -> Directions:
     """As few directions as serve for the parameters at ``chosen``."""
     every = frozenset(range(len(detector.config.panels)))
-    own, taken, of = [], [], []
+    own: list[frozenset[int]] = []
+    taken: list[frozenset[int]] = []
+    of: list[int] = []
     for index in chosen:
         entries = parameters.parameters_[index].entries
         panels = every

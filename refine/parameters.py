@@ -52,7 +52,8 @@ class ParameterSet(nn.Module):
     """All parameters of a fit; ``values`` [T] is what a solver moves.
 
     ``tensors`` gives the start of every model tensor that an entry names, a dict for each block: the names are those of
-    a :class:`nbtorch.Experiment` ("detector.shift", "crystal.cell") or "scale".
+    a :class:`nbtorch.Experiment` ("detector.shift", "crystal.cell") or "scale". An empty dict stands for a number that
+    no block has.
     """
 
     def __init__(self, parameters: Sequence[Parameter], tensors: Sequence[Mapping[str, Tensor]]) -> None:
@@ -108,7 +109,7 @@ class ParameterSet(nn.Module):
 
     def _matrices(self, block: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Indices of the parameters that move ``block`` at all, and for each tensor its matrix [numel, those]."""
-        chosen = [i for i, parameter in enumerate(self.parameters_) if parameter.block in (None, block)]
+        chosen = [i for i, p in enumerate(self.parameters_) if p.block in (None, block) and self._tensors[block]]
         matrices: dict[str, Tensor] = {}
         for column, index in enumerate(chosen):
             for entry in self.parameters_[index].entries:

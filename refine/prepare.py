@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 import torch
@@ -13,7 +13,7 @@ from nbtorch.errors import DataError, NbtorchError
 from nbtorch.io import ExperimentList, read_expt
 from refine.coarse import PositionBlock, PositionObjective
 from refine.evidence import Evidence, assign, find, moved_experiment
-from refine.frames import FrameStack, assign_frames, load
+from refine.frames import FrameStack, Missing, assign_frames, load
 from refine.noise import counts_photons, detector_noise
 from refine.outcome import FrameRow, Iteration
 from refine.parameters import Parameter, ParameterSet, switch
@@ -27,6 +27,7 @@ from refine.physical import (
     size_parameters,
 )
 from refine.problem import Problem, model_tensors, position_block
+from refine.processes import count, dealt, gathered, listed
 from refine.scene import Scene, Shot, build_scene
 from refine.settings import FitSettings
 from refine.solver import LevenbergMarquardt
@@ -44,28 +45,32 @@ _FEW_SPOTS = 60  # below it the three sizes of a crystal are one
 def prepare(settings: FitSettings, say: Say) -> Problem:
     """Read everything, find and index spots, fit their positions. Raises NbtorchError for what a user can put right."""
     document = read_expt(settings.data.experiment)
-    frames = assign_frames(document, settings.data)
+    frames, missing = assign_frames(document, settings.data)
     scene = build_scene(document, frames, settings, say)
-    stacks, failed, scene = _load_all(scene, settings, say)
+    stacks, lost, scene, failed = _load_all(scene, missing, settings, say)
     started = time.perf_counter(), time.process_time()
     evidence = _find_all(scene, stacks, settings, say)
-    evidence, coarse, history = _positions_stage(scene, evidence, settings, say)
+    evidence, coarse, history = _positions_stage(scene, evidence, stacks, settings, say)
     widths = measure_widths([item.shot for item in evidence], [item.observed for item in evidence])
     settings, choices = _with_estimates(settings, widths, evidence)
     scene, evidence = _rebuilt(document, scene, evidence, settings)
     parameters = parameter_set(scene, settings)
     moved = _carry_over(coarse, parameters)
     start = _start_positions(evidence, parameters, settings)
-    counting = counts_photons(scene.detector.config, stacks[0])
-    noise = tuple(detector_noise(scene.detector.config, stack, settings.data, counting) for stack in stacks)
+    counting = _counts_photons(scene, stacks)
+    noise = {
+        number: detector_noise(scene.detector.config, stack, settings.data, counting)
+        for number, stack in stacks.items()
+    }
     for choice in choices:
         say(choice)
     problem = Problem(
         settings=settings,
         scene=scene,
         evidence=tuple(evidence),
-        stacks=tuple(stacks),
+        stacks=stacks,
         noise=noise,
+        lost=lost,
         counting=counting,
         widths=widths,
         parameters=parameters,
@@ -80,36 +85,67 @@ def prepare(settings: FitSettings, say: Say) -> Problem:
     return replace(problem, wall_s=time.perf_counter() - started[0], cpu_s=time.process_time() - started[1])
 
 
-def _load_all(scene: Scene, settings: FitSettings, say: Say) -> tuple[list[FrameStack], list[FrameRow], Scene]:
-    """The pixels of every shot; a shot that cannot be read is left out, and told, while others remain."""
-    stacks: list[FrameStack] = []
-    shots: list[Shot] = []
-    failed: list[FrameRow] = []
-    error: NbtorchError | None = None
-    for shot in scene.shots:
+def _load_all(
+    scene: Scene, missing: Missing, settings: FitSettings, say: Say
+) -> tuple[dict[int, FrameStack], dict[int, tuple[str, ...]], Scene, list[FrameRow]]:
+    """The pixels of this process's share of the shots, what is said of lost frames, and the shots that are left.
+
+    A shot that cannot be read, or whose frame is ``missing``, is left out, and told, while others remain.
+    """
+    stacks: dict[int, FrameStack] = {}
+    failures: dict[int, NbtorchError] = {}
+    told: list[str] = []
+    for shot in dealt(scene.shots):
         try:
-            stacks.append(load(shot.images, shot.entry, settings.data.mask, say))
-            shots.append(replace(shot, index=len(shots)))
+            stacks[shot.index] = load(shot.images, shot.entry, settings.data.mask, told.append)
         except NbtorchError as problem:
-            error = problem
-            failed.append(FrameRow(shot.index, str(shot.images[0]), 0, None, None, ok=False, message=str(problem)))
-    if error is not None and not stacks:
-        raise error
-    return stacks, failed, replace(scene, shots=tuple(shots))
+            failures[shot.index] = problem
+    for line in (*(f"left out: {error}" for error in missing.values()), *listed(told)):
+        say(line)
+    lost = gathered({number: stack.lost for number, stack in stacks.items()})
+    failures = gathered(failures)
+    if not lost:
+        raise next(iter(failures.values()))
+    images = {number: scene.document.entries[number].images for number in missing}
+    images |= {shot.index: shot.images for shot in scene.shots}
+    failed = [
+        FrameRow(number, str(images[number][0]), 0, None, None, ok=False, message=str(error))
+        for number, error in sorted((missing | failures).items())
+    ]
+    _say_how_shared(len(lost), say)
+    return stacks, lost, replace(scene, shots=tuple(s for s in scene.shots if s.index in lost)), failed
 
 
-def _find_all(scene: Scene, stacks: list[FrameStack], settings: FitSettings, say: Say) -> list[Evidence]:
+def _say_how_shared(shots: int, say: Say) -> None:
+    if count() > shots:
+        say(
+            f"{count()} processes share {shots} still{'s' * (shots > 1)} or scan{'s' * (shots > 1)}, and one is never "
+            f"divided: {count() - shots} of them will have nothing to do. trainer.devices={shots} does the same"
+        )
+    elif count() > 1:
+        say(f"{count()} processes share {shots} stills or scans")
+
+
+def _counts_photons(scene: Scene, stacks: dict[int, FrameStack]) -> bool:
+    """Whether the detector counts, by the frames of the first shot: the process that holds them says so to all."""
+    first = scene.shots[0].index
+    mine = {first: counts_photons(scene.detector.config, stacks[first])} if first in stacks else {}
+    return gathered(mine)[first]
+
+
+def _find_all(scene: Scene, stacks: dict[int, FrameStack], settings: FitSettings, say: Say) -> list[Evidence]:
     """Spots of every shot with their indices from the start model. Raises DataError where there are none at all."""
-    listed = None
+    given = None
     if settings.data.spots is not None:
         framed = len(scene.shots) > 1 or not scene.shots[0].still
-        listed = read_spot_list(settings.data.spots, scene.detector.config, framed=framed)
-    evidence = []
-    for shot, stack in zip(scene.shots, stacks, strict=True):
-        spots = find(shot, stack, settings)
-        if listed is not None:
-            spots = listed.of_shot(spots, shot.index, still=shot.still)
-        evidence.append(assign(shot, spots, settings, shot.experiment))
+        given = read_spot_list(settings.data.spots, scene.detector.config, framed=framed)
+    mine = []
+    for shot in (shot for shot in scene.shots if shot.index in stacks):
+        spots = find(shot, stacks[shot.index], settings)
+        if given is not None:
+            spots = given.of_shot(spots, shot.index, still=shot.still)
+        mine.append(assign(shot, spots, settings, shot.experiment))
+    evidence = _of_all(mine, scene.shots)
     found, indexed = sum(len(item.spots) for item in evidence), sum(len(item.observed) for item in evidence)
     if found == 0:
         raise DataError(
@@ -125,6 +161,12 @@ def _find_all(scene: Scene, stacks: list[FrameStack], settings: FitSettings, say
         )
     say(f"found {found} spots, {indexed} with an index")
     return evidence
+
+
+def _of_all(mine: Sequence[Evidence], shots: Sequence[Shot]) -> list[Evidence]:
+    """The evidence of all processes for ``shots``, where ``mine`` is this one's."""
+    told = gathered({item.shot.index: (item.spots, item.observed, item.rejected) for item in mine})
+    return [Evidence(shot, *told[shot.index]) for shot in shots]
 
 
 def _start_positions(evidence: list[Evidence], parameters: ParameterSet, settings: FitSettings) -> list[Tensor]:
@@ -169,16 +211,20 @@ def parameter_set(scene: Scene, settings: FitSettings, *, coarse: bool = False) 
 
 
 def _positions_stage(
-    scene: Scene, evidence: list[Evidence], settings: FitSettings, say: Say
+    scene: Scene, evidence: list[Evidence], held: Collection[int], settings: FitSettings, say: Say
 ) -> tuple[list[Evidence], ParameterSet, list[Iteration]]:
-    """Rounds of a robust fit of positions, spots being assigned anew after each."""
+    """Rounds of a robust fit of positions, spots being assigned anew after each.
+
+    ``held``: the numbers of the shots that are this process's share.
+    """
     parameters = parameter_set(scene, settings, coarse=True)
     history: list[Iteration] = []
     near = False
     if not settings.solver.coarse or not parameters.free:
         return evidence, parameters, history
     for round_ in range(settings.solver.coarse_rounds):
-        objective = PositionObjective(_blocks(evidence, settings))
+        mine = [item for item in evidence if item.shot.index in held]
+        objective = PositionObjective(_blocks(mine, settings))
         objective.estimate_spread(parameters)
         solver, moved = LevenbergMarquardt(), 0.0
         for _ in range(8):
@@ -192,12 +238,12 @@ def _positions_stage(
         nearly, near = near, fast**2 + slow**2 < 1
         if round_ > 0 and near == nearly and moved < _UNMOVED:
             break  # the spots' indices would be the same again
-        assigned = [
-            assign(e.shot, e.spots, settings, moved_experiment(e.shot, parameters), near=near) for e in evidence
-        ]
+        mine = [assign(e.shot, e.spots, settings, moved_experiment(e.shot, parameters), near=near) for e in mine]
+        assigned = _of_all(mine, scene.shots)
         evidence = [a if len(a.observed) else b for a, b in zip(assigned, evidence, strict=True)]
-    evidence = [_without_strays(item, parameters, settings) for item in evidence]
-    fast, slow = PositionObjective(_blocks(evidence, settings)).rms(parameters)
+    mine = [_without_strays(item, parameters, settings) for item in evidence if item.shot.index in held]
+    evidence = _of_all(mine, scene.shots)
+    fast, slow = PositionObjective(_blocks(mine, settings)).rms(parameters)
     say(f"positions: {sum(len(e.observed) for e in evidence)} spots, rms {fast:.2f}, {slow:.2f} px (fast, slow)")
     return evidence, parameters, history
 
@@ -263,11 +309,9 @@ def _rebuilt(
     document: ExperimentList, scene: Scene, evidence: list[Evidence], settings: FitSettings
 ) -> tuple[Scene, list[Evidence]]:
     """The scene with the estimated crystals in it, and the evidence that belongs to its shots."""
-    entries = {document.entries.index(shot.entry): shot.images for shot in scene.shots}
+    entries = {shot.index: shot.images for shot in scene.shots}
     fresh = build_scene(document, entries, settings, lambda _: None)
-    shots = [replace(new, index=old.index) for new, old in zip(fresh.shots, scene.shots, strict=True)]
-    moved = [replace(item, shot=shots[item.shot.index]) for item in evidence]
-    return replace(fresh, shots=tuple(shots)), moved
+    return fresh, [replace(item, shot=shot) for item, shot in zip(evidence, fresh.shots, strict=True)]
 
 
 def _carry_over(coarse: ParameterSet, parameters: ParameterSet) -> tuple[int, ...]:

@@ -25,18 +25,23 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """Everything that the iterations need; ``start_px`` of each shot is where its spots were predicted at the start."""
+    """Everything that the iterations need.
+
+    Shots go by their numbers, those of the experiments. Of several processes each has the evidence of all, and the
+    frames (``stacks``) and ``noise`` of its own.
+    """
 
     settings: FitSettings
     scene: Scene
     evidence: tuple[Evidence, ...]
-    stacks: tuple[FrameStack, ...]
-    noise: tuple[tuple[np.ndarray, np.ndarray], ...]  # gain, readout [N panels] of each shot
+    stacks: dict[int, FrameStack]
+    noise: dict[int, tuple[np.ndarray, np.ndarray]]  # gain, readout [N panels]
+    lost: dict[int, tuple[str, ...]]  # of every shot, what is said of its frames that could not be read
     counting: bool
     widths: Widths
     parameters: ParameterSet
     history: tuple[Iteration, ...]
-    start_px: tuple[Tensor, ...]  # [n, 2]
+    start_px: tuple[Tensor, ...]  # [n, 2] of each shot: where its spots were predicted at the start
     rms_start: tuple[float, float]
     by_positions: Tensor  # [T] the values that the positions stage ended with
     moved_by_positions: tuple[int, ...]  # which of them it moved
@@ -51,10 +56,15 @@ class Problem:
         """The detector as configured for the fit."""
         return self.scene.detector.config
 
+    @property
+    def held(self) -> list[Evidence]:
+        """The evidence of the shots whose frames this process holds."""
+        return [item for item in self.evidence if item.shot.index in self.stacks]
+
     def positions(self, *, fitted: bool = False) -> PositionObjective:
         """Predictions of all observed spots, or of those alone that the fit may see."""
         kind = self.settings.detector.parallax
-        chosen = [(e.shot, e.observed.fitted() if fitted else e.observed) for e in self.evidence]
+        chosen = [(e.shot, e.observed.fitted() if fitted else e.observed) for e in self.held]
         return PositionObjective([position_block(shot, observed, kind) for shot, observed in chosen])
 
 
@@ -65,11 +75,9 @@ def position_block(shot: Shot, observed: Observations, parallax: str) -> Positio
 
 
 def model_tensors(scene: Scene) -> list[dict[str, Tensor]]:
-    """The start of every tensor that a parameter may move, for each shot."""
-    return [
-        {
-            **{name: p.detach() for name, p in shot.experiment.named_parameters()},
-            "scale": torch.ones(1, dtype=torch.float64),
-        }
-        for shot in scene.shots
-    ]
+    """The start of every tensor that a parameter may move, by the shots' numbers; nothing for a number without one."""
+    tensors: list[dict[str, Tensor]] = [{} for _ in range(max(shot.index for shot in scene.shots) + 1)]
+    for shot in scene.shots:
+        tensors[shot.index] = {name: p.detach() for name, p in shot.experiment.named_parameters()}
+        tensors[shot.index]["scale"] = torch.ones(1, dtype=torch.float64)
+    return tensors

@@ -31,6 +31,11 @@ class TrainerSettings:
             if value is not None and value < 1:
                 raise ConfigError(f"trainer.{name}={value}", "it must be 1 or more", f"Change trainer.{name}")
 
+    @property
+    def processes(self) -> int:
+        """How many processes share the fit."""
+        return self.devices * self.num_nodes
+
 
 @dataclass(frozen=True)
 class DebugSettings:

@@ -97,9 +97,14 @@ def document(finding: Finding) -> dict[str, Any]:
         "command": record.command,
         "seed": record.seed,
         "converged": outcome.converged,
-        "timing": {"solve_wall_s": outcome.solve_wall_s, "solve_cpu_s": outcome.solve_cpu_s},
+        "timing": {
+            "solve_wall_s": outcome.solve_wall_s,
+            "solve_cpu_s": outcome.solve_cpu_s,
+            "processes": [asdict(share) for share in outcome.processes],
+        },
         "parameters": [asdict(row) for row in outcome.parameters],
         "undetermined": [asdict(row) for row in outcome.undetermined],
+        "weakest": None if outcome.weakest is None else asdict(outcome.weakest),
         "spots": {
             "used": outcome.n_used,
             "rejected": outcome.n_rejected,

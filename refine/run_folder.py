@@ -69,7 +69,7 @@ def claim(folder: Path, *, resume: bool = False, overwrite: bool = False) -> Ite
             "it holds a run",
             "Give resume=true to go on with it, overwrite=true to start again, or another hydra.run.dir",
         )
-    with _locked(folder):
+    with locked(folder):
         yield claimed
 
 
@@ -78,13 +78,16 @@ def claim_output(folder: Path, name: str, *, overwrite: bool = False) -> Iterato
     """The path of one output in ``folder``, for a command that leaves no run there. Raises as :func:`claim` does."""
     if (folder / name).exists() and not overwrite:
         raise ConfigError(f"run folder {folder}", f"it holds {name}", "Give overwrite=true, or another hydra.run.dir")
-    with _locked(folder):
+    with locked(folder):
         yield folder / name
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """An advisory lock, which the system drops with the process however that ends."""
+def locked(folder: Path, change: str = "Wait for it, or give another hydra.run.dir") -> Iterator[None]:
+    """An advisory lock on ``folder``, which is made; the system drops it with the process however that ends.
+
+    Raises FileError where the folder cannot be written, or, with ``change`` as what to do, where another run has it.
+    """
     lock = folder / LOCK
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -96,7 +99,7 @@ def _locked(folder: Path) -> Iterator[None]:
             "Give a folder that you can write: hydra.run.dir=OUT",
         ) from error
     try:
-        _take(handle, folder)
+        _take(handle, folder, change)
         try:
             yield
         finally:
@@ -105,10 +108,8 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _take(handle: int, folder: Path) -> None:
+def _take(handle: int, folder: Path, change: str) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        raise FileError(
-            f"run folder {folder}", "another run is going on in it", "Wait for it, or give another hydra.run.dir"
-        ) from error
+        raise FileError(f"run folder {folder}", "another run is going on in it", change) from error

@@ -26,7 +26,10 @@ DEFAULT_N_CELLS = (20.0, 20.0, 20.0)  # until the width of the spots says better
 
 @dataclass(frozen=True)
 class Shot:
-    """One block of the fit: a crystal and the frames it was exposed in. ``still``: one frame, no rocking."""
+    """One block of the fit: a crystal and the frames it was exposed in. ``still``: one frame, no rocking.
+
+    ``index`` is the number of its entry in the experiment list, whichever others are fitted.
+    """
 
     index: int
     experiment: Experiment
@@ -83,11 +86,11 @@ def build_scene(
     detector = Detector(config, chosen_groups(root_group(config), len(config.panels), settings.detector.levels))
     beams = {e.beam_index: Beam(beam_for_fit(e.beam, settings)) for _, e in entries}
     shots = []
-    for number, (index, entry) in enumerate(entries):
+    for index, entry in entries:
         still = entry.scan is None or settings.data.still or len(frames[index]) == 1
         crystal = Crystal(crystal_for_fit(entry, settings))
         experiment = Experiment(crystal, beams[entry.beam_index], detector, factors)
-        shots.append(Shot(number, experiment, entry, frames[index], still))
+        shots.append(Shot(index, experiment, entry, frames[index], still))
     return Scene(tuple(shots), detector, factors, document, settings.data.amplitudes != "none")
 
 

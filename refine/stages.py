@@ -22,6 +22,7 @@ from refine.objective import Objective
 from refine.parameters import ParameterSet
 from refine.plans import auto_oversample, background_kind, bright_plan, half_widths, make_block, observed_plan
 from refine.problem import Problem
+from refine.processes import listed
 from refine.solver import LevenbergMarquardt
 from refine.spot_errors import SpotErrors
 
@@ -62,12 +63,12 @@ def first_stage(problem: Problem) -> Stage:
 def build(problem: Problem, stage: Stage, parameters: ParameterSet, most: int | None = None) -> Objective:
     """The objective of ``stage`` at the values it begins with, of at most ``most`` boxes a shot, the brightest.
 
-    Sets which parameters are free.
+    Of the shots whose frames this process holds. Sets which parameters are free.
     """
     parameters.release(_free(parameters, stage))
     half = half_widths(problem)
     blocks, noise, weights = [], [], []
-    for evidence in problem.evidence:
+    for evidence in problem.held:
         plan = (bright_plan if stage.predicted else observed_plan)(problem, evidence, parameters)
         plan = plan[np.arange(len(plan))[:most]]
         background = background_kind(problem, evidence, half)
@@ -107,7 +108,7 @@ def next_stage(problem: Problem, stage: Stage, objective: Objective, parameters:
         if asked.oversample != stage.oversample:
             return asked
     if stage.name == "spots" and problem.scene.has_amplitudes and _may_share_scale(problem, hopeless=hopeless):
-        following = _with_amplitudes(problem, stage, fits, parameters)
+        following = _with_amplitudes(problem, stage, objective, fits, parameters)
         if following is not None:
             return following
     if stage.loose:
@@ -149,13 +150,15 @@ def spread_of_spots(problem: Problem, parameters: ParameterSet) -> tuple[float, 
     """By how much single spots are off: pixels, frames, and the relative width that the model may miss."""
     positions = problem.positions(fitted=True)
     positions.estimate_spread(parameters)
-    pixels, frames = torch.stack(positions.spread).median(0).values[[0, 2]].tolist()
+    pixels, frames = torch.stack(listed(positions.spread)).median(0).values[[0, 2]].tolist()
     return pixels, frames, _BROADENING
 
 
-def _with_amplitudes(problem: Problem, stage: Stage, fits: Sequence[BoxFit], parameters: ParameterSet) -> Stage | None:
+def _with_amplitudes(
+    problem: Problem, stage: Stage, objective: Objective, fits: Sequence[BoxFit], parameters: ParameterSet
+) -> Stage | None:
     """The stage with one scale a shot, where the amplitudes explain the spots or the user asks for it."""
-    scatter, medians = scale_scatter(fits)
+    scatter, medians = scale_scatter(objective.blocks, fits)
     if medians and (problem.settings.parameters.scale == "frame" or scatter <= _TRUSTED_SCATTER):
         _set_scales(parameters, medians)
         problem.choices.append(
@@ -233,9 +236,9 @@ def _short_fit(objective: Objective, parameters: ParameterSet) -> float:
     return step.loss_after
 
 
-def _set_scales(parameters: ParameterSet, medians: list[float]) -> None:
+def _set_scales(parameters: ParameterSet, medians: dict[int, float]) -> None:
     """Start each shot's scale at the median of its spots'."""
     names = [parameter.name for parameter in parameters.parameters_]
     with torch.no_grad():
-        for shot, median in enumerate(medians):
+        for shot, median in medians.items():
             parameters.values[names.index(f"crystal[{shot}].scale")] = median

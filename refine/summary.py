@@ -64,6 +64,8 @@ def lines(finding: Finding) -> list[str]:
     outcome = finding.outcome
     text = [f"{'converged' if outcome.converged else 'NOT converged'}: {outcome.message}", spot_line(outcome)]
     text += [f"not determined by the data: {row.combination} ({row.reason})" for row in outcome.undetermined]
+    if outcome.weakest is not None:
+        text.append(f"least determined of what is: {outcome.weakest.combination} ({outcome.weakest.reason})")
     return text + [f"warning: {warning}" for warning in finding.warnings]
 
 

@@ -13,9 +13,11 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import CSVLogger, Logger
+from pytorch_lightning.plugins.environments import SLURMEnvironment
 
 from nbtorch.errors import ConfigError, DataError
 from refine.callbacks import IterationBar, IterationLines, LastCheckpoint, StopWhenAsked, StopWhenConverged
+from refine.processes import meet
 from refine.request import Request, TrainerSettings
 from refine.run_folder import CHECKPOINT, LOGS, RunFolder
 
@@ -111,8 +113,36 @@ def trainer(request: Request, folder: RunFolder, callbacks: list[Callback]) -> p
         enable_progress_bar=any(isinstance(callback, IterationBar) for callback in callbacks),
         enable_model_summary=False,
         default_root_dir=folder.path,
-        use_distributed_sampler=False,  # the data module deals the shoeboxes out
+        use_distributed_sampler=False,  # every process iterates; the shots were dealt out when they were read
+        plugins=cluster(),
     )
+
+
+def cluster() -> SLURMEnvironment | None:
+    """SLURM's environment where it runs the fit: without Lightning's requeueing, whose checkpoint is not ours."""
+    return SLURMEnvironment(auto_requeue=False) if SLURMEnvironment.detect() else None
+
+
+def connect(settings: TrainerSettings) -> None:
+    """Start the other processes of the fit, where neither SLURM nor torchrun has, and meet them.
+
+    Before anything is read: each is to read its own share.
+    """
+    with quiet():
+        strategy = pl.Trainer(
+            accelerator=settings.accelerator,
+            devices=settings.devices,
+            num_nodes=settings.num_nodes,
+            strategy=settings.strategy,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            plugins=cluster(),
+        ).strategy
+        assert strategy.launcher is not None
+        strategy.launcher.launch(strategy.setup_environment)
+    meet()
 
 
 def solve(

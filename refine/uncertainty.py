@@ -16,6 +16,7 @@ from torch import Tensor
 from refine.objective import Linearization, Objective
 from refine.outcome import Undetermined
 from refine.parameters import ParameterSet
+from refine.processes import total
 from refine.solver import whole_matrix
 
 UNDETERMINED_BEYOND = 0.5  # a direction whose sigma is more than this many spans is no better known than from a header
@@ -33,12 +34,13 @@ class Uncertainty:
     covariance: Tensor  # [T, T] of the model
     correlation: Tensor  # [T, T]
     undetermined: tuple[Undetermined, ...]
+    weakest: Undetermined | None  # of the determined directions; None where there is none
 
 
-def information(objective: Objective, parameters: ParameterSet, here: Linearization) -> Tensor:
+def information(parameters: ParameterSet, here: Linearization) -> Tensor:
     """Fisher information [T, T] of data and restraints over the free parameters, the headers' spans taken out."""
     free = parameters.free
-    matrix = whole_matrix(here.arrow, parameters, objective)[free][:, free]
+    matrix = whole_matrix(here.arrow, parameters)[free][:, free]
     return matrix - torch.diag(parameters.column("span", free) ** -2)
 
 
@@ -47,7 +49,7 @@ def uncertainty(objective: Objective, parameters: ParameterSet, here: Linearizat
     free = parameters.free
     names = tuple(parameters.parameters_[i].name for i in free)
     span = parameters.column("span", free)
-    values, vectors = torch.linalg.eigh(information(objective, parameters, here) * span[:, None] * span[None, :])
+    values, vectors = torch.linalg.eigh(information(parameters, here) * span[:, None] * span[None, :])
     # where the data say nothing a header's own error, one span, is what is known
     inverse = (vectors / values.clamp(min=1.0)) @ vectors.T
     covariance = inverse * span[:, None] * span[None, :]
@@ -65,6 +67,11 @@ def uncertainty(objective: Objective, parameters: ParameterSet, here: Linearizat
         covariance,
         covariance * root[:, None] * root[None, :],
         tuple(describe(vectors[:, i], float(values[i]), names, span, parameters) for i in torch.nonzero(lost)[:, 0]),
+        # eigh lists them from the least determined on
+        next(
+            (describe(vectors[:, i], float(values[i]), names, span, parameters) for i in torch.nonzero(~lost)[:1, 0]),
+            None,
+        ),
     )
 
 
@@ -80,7 +87,7 @@ def _sandwich(objective: Objective, parameters: ParameterSet, here: Linearizatio
         leverage = score.matrices @ own
         gradient = torch.linalg.solve(eye - 0.95 * leverage, score.gradient[..., None])[..., 0]
         meat[place[:, None], place] += gradient.T @ gradient
-    return covariance @ meat @ covariance
+    return covariance @ total(meat) @ covariance
 
 
 def describe(

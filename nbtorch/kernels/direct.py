@@ -19,7 +19,12 @@ def _tensors(arguments: Iterable[Any]) -> Iterable[Tensor]:
             yield from (member for member in argument if isinstance(member, Tensor))
 
 
-def _has_memory(tensor: Tensor) -> bool:
+def transforming() -> bool:
+    """Whether a torch.func transform or forward-mode differentiation runs."""
+    return torch._C._functorch.peek_interpreter_stack() is not None or torch.autograd.forward_ad._current_level >= 0
+
+
+def has_memory(tensor: Tensor) -> bool:
     """Whether it is an ordinary tensor: neither fake nor wrapped by a transformation."""
     ordinary = type(tensor) in (Tensor, torch.nn.Parameter)
     return ordinary and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
@@ -33,7 +38,7 @@ def direct(operator: CustomOpDef) -> Callable[..., Any]:
     """
 
     def call(*arguments: Any) -> Any:
-        function = operator._init_fn if all(map(_has_memory, _tensors(arguments))) else operator
+        function = operator._init_fn if all(map(has_memory, _tensors(arguments))) else operator
         return function(*arguments)
 
     return call

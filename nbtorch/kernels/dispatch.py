@@ -14,10 +14,12 @@ from nbtorch.errors import ConfigError
 from nbtorch.functional.polarization import polarization_axes
 from nbtorch.functional.structure_factor import StructureFactorTable
 from nbtorch.kernels import blocks, reference
+from nbtorch.kernels.direct import has_memory, transforming
 from nbtorch.kernels.lattice_function import LatticeStatics, LatticeSum
-from nbtorch.kernels.native import lattice_op, library, rays_op
+from nbtorch.kernels.native import lattice_op, library, pixel_sum_op, rays_op
+from nbtorch.kernels.pixel_sum_function import PixelSum, PixelSumStatics
 from nbtorch.kernels.rays_function import PixelRays, RayStatics, sample_tensors
-from nbtorch.kernels.reference import BeamFrame, PanelFrames, RaySettings, SampleGrid, Samples
+from nbtorch.kernels.reference import BeamFrame, LatticeTensors, PanelFrames, RaySettings, SampleGrid, Samples
 
 logger = logging.getLogger("nbtorch")
 NATIVE_DTYPES = (torch.float32, torch.float64)
@@ -105,3 +107,45 @@ def pixel_rays(
     )
     diffracted, weight = rays
     return diffracted, weight
+
+
+def fuses(tensors: Sequence[Tensor], rays: RaySettings, settings: LatticeSettings) -> bool:
+    """Whether :func:`pixel_sum` is one pass over ``tensors``, whose memory is O(pixels) also with its gradient.
+
+    It is where the C kernels serve, for values and reverse mode.
+    """
+    if rays.curved or not uses_native(settings.backend, tensors):
+        return False
+    return torch.compiler.is_compiling() or (not transforming() and all(map(has_memory, tensors)))
+
+
+def pixel_sum(
+    panels: PanelFrames,
+    beam: BeamFrame,
+    samples: SampleGrid,
+    source_weight: Tensor,
+    lattice: LatticeTensors,
+    rays: RaySettings,
+    settings: LatticeSettings,
+) -> Tensor:
+    """Σ over the samples and sources of each pixel of source weight·ray weight·lattice sum [pixels].
+
+    :func:`pixel_rays` and :func:`lattice_sum` in one pass where they :func:`fuse <fuses>`, else one after the other.
+    source_weight: [S].
+    """
+    wavelength, basis, n_cells, metric, table, weight = lattice
+    of_lattice = (wavelength, basis, n_cells, metric, None if table is None else table.values, weight)
+    floats = (*panels, *beam, *sample_tensors(samples), source_weight, *(t for t in of_lattice if t is not None))
+    if not fuses(floats, rays, settings):
+        diffracted, of_rays = pixel_rays(panels, beam, samples, rays, settings.backend)
+        sums = lattice_sum(diffracted, beam.incident, *lattice, settings)
+        return reference.sum_in_pixels(of_rays * source_weight, sums, samples.layers * samples.oversample**2)
+    along_e, along_b = polarization_axes(beam.incident, beam.polarization_axis)
+    tensors = (*panels, beam.incident, along_e, along_b, beam.kahn_factor, *sample_tensors(samples))
+    statics = PixelSumStatics(RayStatics.of(samples, rays), LatticeStatics.of(settings, table, wavelength.dtype))
+    if torch.compiler.is_compiling():
+        flat = lattice_op.flat_tensors((None, beam.incident, *of_lattice))
+        value: Tensor = pixel_sum_op.pixel_sum_value(tensors, flat, source_weight, *statics.flat)
+        return value
+    summed: Tensor = PixelSum.apply(statics, source_weight, *tensors, beam.incident, *of_lattice)
+    return summed

@@ -217,3 +217,21 @@ def pixel_rays(
     """
     terms = ray_terms(panels, beam, samples, settings)
     return terms.diffracted, (terms.capture * terms.solid_angle)[:, None] * terms.polarization
+
+
+class LatticeTensors(NamedTuple):
+    """What a lattice sum is made of beside the rays: arguments of :func:`lattice_sum` of these names."""
+
+    wavelength: Tensor  # [S] Å
+    basis: Tensor  # [K, 3, 3]
+    n_cells: Tensor  # [3]
+    metric: Tensor  # [3, 3]
+    table: StructureFactorTable | None
+    weight: Tensor  # [K]
+
+
+def sum_in_pixels(weight: Tensor, sums: Tensor, per_pixel: int) -> Tensor:
+    """Σ of ``weight``·``sums`` [..., P, S] over sources and the ``per_pixel`` samples of each pixel: [..., pixels]."""
+    each = per_pixel * sums.shape[-1]
+    terms = (weight * sums).flatten(-2)
+    return terms.unflatten(-1, (-1, each)).sum(-1) if each > 1 else terms

@@ -23,11 +23,10 @@ def combine(scene: Scene, weight: Tensor, sums: Tensor, background: Tensor | Non
     The background is one more term, at the mean weight over sub-pixels and sources of the whole sensor. Linear in
     ``weight``, and in (``sums``, ``background`` [...]) together: its tangents are two calls of itself.
     """
-    each = scene.per_pixel * sums.shape[-1]
-    terms = (weight * sums).flatten(-2)
-    total = terms.unflatten(-1, (-1, each)).sum(-1) if each > 1 else terms
+    total = reference.sum_in_pixels(weight, sums, scene.per_pixel)
     if background is None:
         return total
+    each = scene.per_pixel * sums.shape[-1]
     mean = weight.flatten(-2).unflatten(-1, (-1, each)).mean(-1)
     return total + background[..., None] * mean * scene.layers
 
@@ -39,6 +38,8 @@ def source_weighted(scene: Scene, weight: Tensor) -> Tensor:
 
 def exact(scene: Scene, samples: SampleGrid, settings: RenderSettings) -> Tensor:
     """Each term weighted by its own capture·polarization·solid angle [pixels]: the physics."""
+    if scene.background is None and scene.fused:
+        return scene.pixel_sum(samples)
     diffracted, weight = kernels.pixel_rays(scene.panels, scene.beam, samples, scene.rays, scene.lattice.backend)
     return combine(scene, source_weighted(scene, weight), scene.sources_of(diffracted), scene.background)
 

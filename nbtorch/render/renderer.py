@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from nbtorch.config import Exposure, RenderSettings
 from nbtorch.functional import scaling
 from nbtorch.kernels import reference
+from nbtorch.kernels.direct import transforming
 from nbtorch.kernels.dispatch import uses_native
 from nbtorch.models.experiment import Experiment
 from nbtorch.render.modes import MODES, final_factors, running_intensity, with_background
@@ -22,6 +23,7 @@ from nbtorch.render.tangents import SceneTangents, intensity_and_tangents, scene
 Progress = Callable[[int, int], None]
 _NATIVE_BYTES = 96  # of one sample, with its gradient, where the C kernels serve; they take float64
 _NATIVE_SOURCE_BYTES = 40  # and of each of its sources
+_FUSED_BYTES = 48  # of one pixel, where its samples are not kept
 _SHOWN = 2 * 10**7  # lattice terms between two calls of a progress function: a fraction of a second
 _RAY_NUMBERS = 40  # that autograd keeps for one sample and source, counted on the reference
 _TERM_NUMBERS = 24  # and for each of its orientations, where the reference sums them
@@ -30,8 +32,8 @@ _TERM_NUMBERS = 24  # and for each of its orientations, where the reference sums
 class Renderer(nn.Module):
     """Renders ``pixels`` (default: the full frame) of ``experiment``: forward returns photons [P].
 
-    Pixels are rendered in blocks of about ``settings.block_bytes``; blocks never change a value. With several blocks
-    a backward recomputes each one instead of storing it.
+    Pixels are rendered in blocks of about ``settings.block_bytes``; blocks never change a value. Nothing is stored of a
+    sample for the backward: the C kernels recompute it, and where they do not serve every one of several blocks is.
     """
 
     def __init__(
@@ -59,7 +61,8 @@ class Renderer(nn.Module):
         size = self._block_size(scene)
         if progress is not None:
             size = min(size, max(1, _SHOWN // (scene.per_pixel * len(scene.wavelength) * len(scene.basis))))
-        recompute = len(pixels) > size and torch.is_grad_enabled() and not _transforming()
+        stores = not self._fused(scene) and torch.is_grad_enabled() and not transforming()
+        recompute = len(pixels) > size and stores
         blocks = []
         for start in range(0, max(len(pixels), 1), size):
             block = pixels[start : start + size]
@@ -151,6 +154,8 @@ class Renderer(nn.Module):
     def _block_size(self, scene: Scene) -> int:
         """Pixels in a block, so that a block takes about ``block_bytes``."""
         samples, sources = scene.per_pixel, len(scene.wavelength)
+        if self._fused(scene):
+            return max(1, self.settings.block_bytes // _FUSED_BYTES)
         tensors = [tensor for tensor in scene_tensors(scene) if tensor is not None]
         if self.settings.mode != "running" and uses_native(self.settings.backend, tensors):
             each = samples * (_NATIVE_BYTES + _NATIVE_SOURCE_BYTES * sources)
@@ -159,7 +164,6 @@ class Renderer(nn.Module):
             each = samples * sources * (_RAY_NUMBERS + of_terms) * scene.basis.element_size()
         return max(1, self.settings.block_bytes // each)
 
-
-def _transforming() -> bool:
-    """Whether a torch.func transform or forward-mode differentiation runs, which checkpoints do not support."""
-    return torch._C._functorch.peek_interpreter_stack() is not None or torch.autograd.forward_ad._current_level >= 0
+    def _fused(self, scene: Scene) -> bool:
+        """Whether nothing is kept of a sample, so that pixels alone take memory."""
+        return self.settings.mode == "exact" and scene.background is None and scene.fused

@@ -13,7 +13,7 @@ from nbtorch import kernels
 from nbtorch.config import Exposure, LatticeSettings, RenderSettings
 from nbtorch.functional import background
 from nbtorch.functional.structure_factor import StructureFactorTable
-from nbtorch.kernels.reference import BeamFrame, PanelFrames, RaySettings, SampleGrid
+from nbtorch.kernels.reference import BeamFrame, LatticeTensors, PanelFrames, RaySettings, SampleGrid
 from nbtorch.models.experiment import Experiment
 from nbtorch.render.pixels import PixelSelection
 from nbtorch.render.samples import layer_step
@@ -49,18 +49,33 @@ class Scene(NamedTuple):
         """The samples of ``pixels``."""
         return SampleGrid(pixels.panel, pixels.slow, pixels.fast, self.layer_step, self.layers, self.oversample)
 
+    @property
+    def of_lattice(self) -> LatticeTensors:
+        """What a lattice sum takes beside the rays."""
+        return LatticeTensors(
+            self.wavelength, self.basis, self.n_cells, self.metric, self.table, self.orientation_weight
+        )
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """Every tensor that a kernel is given."""
+        numbers = [self.wavelength, self.basis, self.n_cells, self.metric, self.orientation_weight, self.source_weight]
+        table = [] if self.table is None else [self.table.values]
+        return [*self.panels, self.layer_step, *self.beam, *numbers, *table]
+
+    @property
+    def fused(self) -> bool:
+        """Whether the samples of a pixel are summed as they are made, and none is stored."""
+        return kernels.fuses(self.tensors, self.rays, self.lattice)
+
     def sources_of(self, diffracted: Tensor) -> Tensor:
         """Lattice sums [P, S] of ``diffracted`` [P, 3]."""
-        return kernels.lattice_sum(
-            diffracted,
-            self.beam.incident,
-            self.wavelength,
-            self.basis,
-            self.n_cells,
-            self.metric,
-            self.table,
-            self.orientation_weight,
-            self.lattice,
+        return kernels.lattice_sum(diffracted, self.beam.incident, *self.of_lattice, self.lattice)
+
+    def pixel_sum(self, samples: SampleGrid) -> Tensor:
+        """I(p) [pixels] of ``samples`` without a background."""
+        return kernels.pixel_sum(
+            self.panels, self.beam, samples, self.source_weight, self.of_lattice, self.rays, self.lattice
         )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from nbtorch.io.expt import read_expt
 from refine.__main__ import main
@@ -118,6 +119,16 @@ def test_a_finished_run_resumed_ends_at_the_same_numbers(finished: Path, data: P
     before = values(finished)
     assert main(arguments(data, finished, *FIT, f"data.truth={data / 'truth.json'}", "resume=true")) == 0
     assert values(finished) == before
+
+
+def test_the_threads_asked_for_are_those_of_the_fit(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    monkeypatch.setattr("refine.app.fit", lambda *given: None)
+    assert main(arguments(data, tmp_path / "out", *FIT, "trainer.threads=3")) == 0
+    assert asked == [3]
 
 
 def test_a_folder_that_holds_a_run_is_left_alone(

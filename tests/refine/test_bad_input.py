@@ -60,9 +60,12 @@ def test_a_truncated_frame_when_it_is_the_only_one(data: Path, capsys: pytest.Ca
     assert "small_00" in refused(data, capsys)
 
 
-def test_a_frame_that_is_not_there(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (data / "small_002.cbf").unlink()
-    assert "small_002.cbf" in refused(data, capsys)
+def test_frames_of_which_none_is_there(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in data.glob("small_*.cbf"):
+        path.unlink()
+    error = refused(data, capsys)
+    assert "3 frames" in error
+    assert "small_002.cbf" in error
 
 
 def test_a_mask_of_another_size(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -156,7 +156,7 @@ def test_the_gradient_is_that_of_the_robust_loss(rng: np.random.Generator, *, sc
     block, parameters, _ = measured(rng, scan=scan)
     objective = PositionObjective([block])
     objective.estimate_spread(parameters)
-    gradient = joint_gradient(objective.linearize(parameters).arrow, parameters, objective)  # type: ignore[arg-type]
+    gradient = joint_gradient(objective.linearize(parameters).arrow, parameters)  # type: ignore[arg-type]
     now, worst = parameters.values.detach().clone(), 0.0
     for index in parameters.free:
         step, losses = 1e-5 * parameters.parameters_[index].span, []

@@ -1,4 +1,4 @@
-"""A frame that cannot be used costs that frame alone, and the table says so: six stills, of which two can be fitted."""
+"""A frame that cannot be used costs that frame alone, and the table says so: of seven stills two can be fitted."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from fabio.tifimage import TifImage
 import refine.prepare
 from nbtorch.io import ExperimentList, read_expt, read_frame, write_cbf
 from refine.__main__ import main
+from refine.frames import assign_frames, load
+from refine.settings import DataSettings
 from tests.refine import small
 
 FIT = ("parameters=all", "parameters.cell=false", "parameters.mosaic_spread=false", "crystal.mosaic_spread=0",
        "parameters.fix=['*.rot_normal']", "crystal.n_cells=[12,11,9]", "render.oversample=3", "parameters.scale=frame",
        "trainer.progress=none", "trainer.logger=none")  # fmt: skip
-CUT_SHORT, EMPTY, OTHER_SIZE, VANISHES = 1, 2, 3, 4
+CUT_SHORT, EMPTY, OTHER_SIZE, VANISHES, MISSING = 1, 2, 3, 4, 6
 KEPT = (0, 5)
 
 
@@ -41,7 +43,8 @@ def worst_in_sigmas(found: dict[str, Any], crystals: int) -> tuple[int, float]:
 
 
 def damage(folder: Path) -> None:
-    """One still of each kind that cannot be read, and one that can, with pixels that hold no number."""
+    """One still of each kind that cannot be read, one that is not there, and one with pixels that hold no number."""
+    (folder / f"still_{MISSING}.cbf").unlink()
     short = folder / f"still_{CUT_SHORT}.cbf"
     short.write_bytes(short.read_bytes()[:2000])
     (folder / f"still_{EMPTY}.cbf").write_bytes(b"")
@@ -60,7 +63,7 @@ def damage(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("lost")
-    small.write_stills(made, 6)
+    small.write_stills(made, 7)
     damage(made)
     return made
 
@@ -82,12 +85,12 @@ def found(folder: Path) -> Iterator[dict[str, Any]]:
 
 def test_the_fit_goes_on_with_the_stills_that_are_left(found: dict[str, Any]) -> None:
     assert found["converged"]
-    count, worst = worst_in_sigmas(found, 2)
+    count, worst = worst_in_sigmas(found, 7)
     assert count == 5 + 6  # of the detector, whose turn about its normal is held, and two orientations
     assert worst < 4
 
 
-@pytest.mark.parametrize("number", [CUT_SHORT, EMPTY, OTHER_SIZE, VANISHES])
+@pytest.mark.parametrize("number", [CUT_SHORT, EMPTY, OTHER_SIZE, VANISHES, MISSING])
 def test_the_table_says_what_became_of_each_still(found: dict[str, Any], number: int) -> None:
     table = {Path(row["path"]).stem: row for row in found["frames"]}
     row = table[f"still_{number}"]
@@ -97,11 +100,35 @@ def test_the_table_says_what_became_of_each_still(found: dict[str, Any], number:
     assert row["rms_px"] is None
 
 
+def test_crystals_keep_the_numbers_of_their_experiments(found: dict[str, Any]) -> None:
+    crystals = {row["name"].partition(".")[0] for row in found["parameters"] if row["name"].startswith("crystal")}
+    assert crystals == {f"crystal[{number}]" for number in KEPT}
+    assert [row["index"] for row in found["frames"]] == list(range(7))
+    assert [Path(row["path"]).stem for row in found["frames"]] == [f"still_{number}" for number in range(7)]
+
+
+def test_spots_name_the_still_of_their_crystal(folder: Path, found: dict[str, Any]) -> None:
+    spots = np.genfromtxt(folder / "out" / "spots.csv", delimiter=",", names=True, dtype=None, encoding="utf-8")
+    assert set(spots["frame"].astype(int)) == set(KEPT)
+
+
+def test_a_frame_that_is_missing_from_a_scan_costs_that_frame_alone(tmp_path: Path) -> None:
+    small.write(tmp_path)
+    (tmp_path / "small_002.cbf").unlink()
+    document = read_expt(tmp_path / "start.expt")
+    frames, missing = assign_frames(document, DataSettings(str(tmp_path / "start.expt")))
+    assert missing == {}
+    said: list[str] = []
+    stack = load(frames[0], document.entries[0], None, said.append)
+    assert [bool(frame[0].any()) for frame in stack.valid] == [True, False, True]
+    assert "small_002.cbf" in said[0]
+
+
 def test_the_others_are_in_the_table_with_their_spots(found: dict[str, Any]) -> None:
     rows = [row for row in found["frames"] if row["ok"]]
     assert [Path(row["path"]).stem for row in rows] == [f"still_{number}" for number in KEPT]
     assert all(row["n_spots"] > 10 and row["rms_px"] < 0.5 for row in rows)
-    assert any("4 of 6 frames were left out" in text for text in found["warnings"])
+    assert any("5 of 7 frames were left out" in text for text in found["warnings"])
 
 
 def test_no_pixel_without_a_number_is_used(folder: Path, found: dict[str, Any]) -> None:
@@ -118,7 +145,7 @@ def test_the_crystals_of_lost_stills_stay_where_they_were(folder: Path, found: d
 
     before, after = (orientations(read_expt(path)) for path in (folder / "start.expt", folder / "out" / "refined.expt"))
     moved = [not np.allclose(a, b, atol=1e-6) for a, b in zip(after, before, strict=True)]
-    assert moved == [number in KEPT for number in range(6)]
+    assert moved == [number in KEPT for number in range(7)]
 
 
 def test_where_no_still_can_be_read_the_run_ends_with_the_reason(

@@ -60,7 +60,7 @@ def numerical_gradient(objective: Objective, parameters: ParameterSet, fraction:
 def in_sigmas(objective: Objective, parameters: ParameterSet, difference: Tensor) -> Tensor:
     """A difference of gradients [free] in units of the gradient's own sigma, √diag(H)."""
     arrow = objective.linearize(parameters).arrow
-    curvature = joint_gradient(arrow, parameters, objective, diagonal=True)
+    curvature = joint_gradient(arrow, parameters, diagonal=True)
     return (difference / curvature.clamp(min=1e-300).sqrt())[parameters.free].abs()
 
 
@@ -80,7 +80,7 @@ def test_the_gradient_is_that_of_the_loss_with_scales_and_backgrounds_at_their_b
     """The envelope theorem: at the best nuisances, how these change does not change the loss."""
     made = scene(free_scales=free_scales, gain=1.0 if kind == "poisson" else 2.0, readout=3.0 * (kind != "poisson"))
     objective, parameters = made.objective(rng, free_scales=free_scales, **NOISES[kind]), made.start()  # type: ignore[arg-type]
-    gradient = joint_gradient(objective.linearize(parameters).arrow, parameters, objective)
+    gradient = joint_gradient(objective.linearize(parameters).arrow, parameters)
     off = in_sigmas(objective, parameters, gradient - numerical_gradient(objective, parameters))
     # worst seen 2.0e-4 sigmas (Poisson, scales free: six rounds of scoring), 2.6e-5 otherwise (of differences)
     assert float(off.max()) < 1e-3
@@ -114,7 +114,7 @@ def test_the_normal_matrix_is_the_information_with_scales_and_backgrounds_margin
 ) -> None:
     made = scene()
     objective, parameters = made.objective(rng, errors=errors), made.start()
-    found = whole_matrix(objective.linearize(parameters).arrow, parameters, objective)
+    found = whole_matrix(objective.linearize(parameters).arrow, parameters)
     expected = joint_information(objective, parameters)
     root = expected.diagonal().clamp(min=1e-300).rsqrt()
     # worst seen 2.1e-9, and 1.1e-7 with errors: the ridge of the small systems

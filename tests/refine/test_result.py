@@ -32,7 +32,7 @@ def test_result_json_has_the_keys_that_other_programs_read(folder: RunFolder) ->
     assert result["version"] == "0.1.0"
     assert result["command"].startswith("nb-refine")
     assert (result["seed"], result["converged"]) == (3, True)
-    assert set(result["timing"]) == {"solve_wall_s", "solve_cpu_s"}
+    assert set(result["timing"]) == {"solve_wall_s", "solve_cpu_s", "processes"}
     parameter = result["parameters"][0]
     assert {"name", "unit", "start", "value", "sigma", "free", "at_bound"} <= set(parameter)
     assert parameter["name"] == "detector.detector.shift_fast"

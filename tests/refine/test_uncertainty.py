@@ -182,6 +182,16 @@ def test_distance_and_cell_scale_are_told_apart_by_many_photons_and_not_by_few()
     assert "detector.detector.shift_normal" in named[0].combination
 
 
+def test_the_least_determined_direction_of_those_that_are_is_named() -> None:
+    free = ("detector.*.shift_*", "crystal[0].a", "crystal[0].b", "crystal[0].c", "crystal[0].rot_*")
+    made = scene(free, strength=1000.0)
+    known = known_of(made.objective(), made.start())
+    assert not known.undetermined
+    assert known.weakest is not None
+    assert "a longer distance moves spots as a smaller cell does" in known.weakest.reason
+    assert "detector.detector.shift_normal" in known.weakest.combination
+
+
 def test_a_tilt_of_the_beam_and_a_shift_of_the_detector_are_named_together() -> None:
     """Scales are free, and the crystal too: only the parallax of spots far out could tell, and the photons are few."""
     made = scene(("detector.*.shift_*", "beam.tilt_*", "crystal[0].rot_*"), strength=0.02)
@@ -215,7 +225,7 @@ def test_the_information_leaves_the_spans_of_headers_out() -> None:
     objective, parameters = made.objective(), made.start()
     narrow = [replace(row, span=row.span / 50) for row in parameters.parameters_]
     twin = ParameterSet(narrow, tiny.start_tensors(tiny.experiments(1)))
-    one, two = (information(objective, p, objective.linearize(p)) for p in (parameters, twin))
+    one, two = (information(p, objective.linearize(p)) for p in (parameters, twin))
     assert one.allclose(two, rtol=1e-6, atol=1e-9 * float(one.abs().max()))
 
 

@@ -64,12 +64,13 @@ def compile_commands(compiler: str, work: Path, threading: list[str], sets: list
     common = [compiler, *OPTIMIZE, *threading, "-c"]
     for name in sets:
         flags = INSTRUCTION_SETS[name]
+        of_set = [*common, *flags, f"-DSET={name}"]
         for precision, macros in PRECISIONS.items():
-            target = work / f"lattice_{precision}_{name}.o"
             suffix = f"-DSUFFIX={precision}_{name}"
-            yield [*common, *flags, *macros, suffix, str(SOURCES / "lattice.c"), "-o", str(target)]
-        if (SOURCES / "rays.c").exists():
-            yield [*common, *flags, f"-DSUFFIX={name}", str(SOURCES / "rays.c"), "-o", str(work / f"rays_{name}.o")]
+            for source in ("lattice", "pixel_sum"):
+                target = work / f"{source}_{precision}_{name}.o"
+                yield [*of_set, *macros, suffix, str(SOURCES / f"{source}.c"), "-o", str(target)]
+        yield [*of_set, str(SOURCES / "rays.c"), "-o", str(work / f"rays_{name}.o")]
     with_sets = [f"-DWITH_{name.upper()}" for name in sets if name != "baseline"]
     yield [*common, *with_sets, str(SOURCES / "dispatch.c"), "-o", str(work / "dispatch.o")]
 

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "lattice.h"
+#include "pixel_sum.h"
 #include "rays.h"
 
 #define EXPORT __attribute__((visibility("default")))
@@ -15,17 +16,24 @@
     int nbt_lattice_tangents_float_##set(const struct lattice_args *);  \
     int nbt_rays_value_##set(const struct ray_args *);                  \
     int nbt_rays_gradient_##set(const struct ray_args *);               \
-    int nbt_rays_tangents_##set(const struct ray_args *);
+    int nbt_rays_tangents_##set(const struct ray_args *);               \
+    int nbt_pixel_sum_value_double_##set(const struct pixel_sum_args *);    \
+    int nbt_pixel_sum_value_float_##set(const struct pixel_sum_args *);     \
+    int nbt_pixel_sum_gradient_double_##set(const struct pixel_sum_args *); \
+    int nbt_pixel_sum_gradient_float_##set(const struct pixel_sum_args *);
 
 #define FUNCTIONS(set)                                                                                      \
     {{{nbt_lattice_value_double_##set, nbt_lattice_value_float_##set},                                      \
       {nbt_lattice_gradient_double_##set, nbt_lattice_gradient_float_##set},                                \
       {nbt_lattice_tangents_double_##set, nbt_lattice_tangents_float_##set}},                               \
-     {nbt_rays_value_##set, nbt_rays_gradient_##set, nbt_rays_tangents_##set}}
+     {nbt_rays_value_##set, nbt_rays_gradient_##set, nbt_rays_tangents_##set},                              \
+     {{nbt_pixel_sum_value_double_##set, nbt_pixel_sum_value_float_##set},                                  \
+      {nbt_pixel_sum_gradient_double_##set, nbt_pixel_sum_gradient_float_##set}}}
 
 struct functions {
     int (*lattice[3][2])(const struct lattice_args *); /* [value, gradient, tangents][double, float] */
     int (*rays[3])(const struct ray_args *);
+    int (*pixel_sum[2][2])(const struct pixel_sum_args *); /* [value, gradient][double, float] */
 };
 
 struct instruction_set {
@@ -106,6 +114,12 @@ EXPORT int nbt_lattice(const struct lattice_args *args, int kind, int single) {
 
 EXPORT int nbt_rays(const struct ray_args *args, int kind) { return functions()->rays[kind](args); }
 
+/* kind: 0 value, 1 gradient. Returns 1 when memory is short, 2 for a panel that is not there. */
+EXPORT int nbt_pixel_sum(const struct pixel_sum_args *args, int kind, int single) {
+    return functions()->pixel_sum[kind][single != 0](args);
+}
+
 /* So that a library of another version is refused instead of misread. */
 EXPORT int nbt_lattice_args_size(void) { return (int)sizeof(struct lattice_args); }
 EXPORT int nbt_ray_args_size(void) { return (int)sizeof(struct ray_args); }
+EXPORT int nbt_pixel_sum_args_size(void) { return (int)sizeof(struct pixel_sum_args); }

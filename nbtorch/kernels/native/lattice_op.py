@@ -45,10 +45,9 @@ def flat_tensors(tensors: Sequence[Tensor | None]) -> list[Tensor]:
     return [like.new_empty(0) if tensor is None else tensor for tensor in tensors]
 
 
-def _shapes(inputs: Sequence[Tensor]) -> dict[str, tuple[int, ...]]:
+def _shapes(inputs: Sequence[Tensor], samples: int) -> dict[str, tuple[int, ...]]:
     """The shapes that each of ARGUMENTS must have, from how many samples, sources and orientations there are."""
-    samples, sources, orientations = len(inputs[0]), len(inputs[1]), len(inputs[3])
-    table = tuple(inputs[6].shape)
+    sources, orientations, table = len(inputs[1]), len(inputs[3]), tuple(inputs[6].shape)
     return {
         "diffracted": (samples, 3),
         "incident": (sources, 3),
@@ -61,14 +60,24 @@ def _shapes(inputs: Sequence[Tensor]) -> dict[str, tuple[int, ...]]:
     }
 
 
-def _arguments(inputs: Sequence[Tensor], choices: Sequence[int], limits: Sequence[float]) -> library.Arguments:
-    """The C structure with every input filled in, once their shapes are known to fit: C reads what they promise."""
-    shapes = _shapes(inputs)
-    library.check_shapes(dict(zip(ARGUMENTS, inputs, strict=True)), shapes)
+def fill(
+    arguments: library.Arguments,
+    inputs: Sequence[Tensor],
+    choices: Sequence[int],
+    limits: Sequence[float],
+    grid: int | None = None,
+) -> None:
+    """Every input filled into a C structure, once their shapes are known to fit: C reads what they promise.
+
+    grid: how many samples the kernel makes for itself, in the place of ``diffracted``, which is then empty.
+    """
+    named = dict(zip(ARGUMENTS, inputs, strict=True))
+    shapes = _shapes(inputs, len(inputs[0]) if grid is None else grid)
+    library.check_shapes(named, shapes if grid is None else shapes | {"diffracted": (0,)})
     if inputs[6].numel() >= 2**31:
         raise ValueError(f"a table of {inputs[6].numel()} amplitudes has more than the 2³¹ that the C kernel numbers")
-    arguments = library.Arguments(library.LatticeArgs())
-    arguments.give(**{name: t for name, t in zip(ARGUMENTS, inputs, strict=True) if name != "table" or t.numel()})
+    absent = {name for name in ("diffracted", "table") if not named[name].numel()}
+    arguments.give(**{name: tensor for name, tensor in named.items() if name not in absent})
     arguments.integers(
         n_pixels=shapes["diffracted"][0],
         n_sources=shapes["incident"][0],
@@ -81,6 +90,11 @@ def _arguments(inputs: Sequence[Tensor], choices: Sequence[int], limits: Sequenc
     )
     structure = arguments.structure
     structure.default_F, structure.dmin, structure.culling = limits
+
+
+def _arguments(inputs: Sequence[Tensor], choices: Sequence[int], limits: Sequence[float]) -> library.Arguments:
+    arguments = library.Arguments(library.LatticeArgs())
+    fill(arguments, inputs, choices, limits)
     return arguments
 
 
@@ -140,7 +154,9 @@ def lattice_tangents(
     """(value [P, S], tangent [T, P, S]) for ``tangents`` of ARGUMENTS, each with a leading axis T, None for zero."""
     arguments = _arguments(inputs, choices, limits)
     moving = {name: t for name, t in zip(ARGUMENTS, tangents, strict=True) if t is not None and t.numel()}
-    library.check_shapes(moving, {name: (n_tangents, *shape) for name, shape in _shapes(inputs).items()})
+    library.check_shapes(
+        moving, {name: (n_tangents, *shape) for name, shape in _shapes(inputs, len(inputs[0])).items()}
+    )
     arguments.give(**{f"dot_{name}": tangent for name, tangent in moving.items()})
     arguments.integers(n_tangents=n_tangents)
     value = torch.empty(len(inputs[0]), len(inputs[1]), dtype=torch.float64, device="cpu")

@@ -64,6 +64,16 @@ class RayArgs(ctypes.Structure):
     )
 
 
+class PixelSumArgs(ctypes.Structure):
+    """``struct pixel_sum_args`` of pixel_sum.h, field by field."""
+
+    _fields_ = (
+        ("lattice", LatticeArgs),
+        ("rays", RayArgs),
+        *_fields(_array, "source_weight value grad grad_source_weight"),
+    )
+
+
 def _open() -> tuple[ctypes.CDLL | None, str]:
     """The library beside this file, or None and the reason why there is none to use."""
     paths = sorted(DIRECTORY.glob("libnbtorch_native.*"))
@@ -72,8 +82,9 @@ def _open() -> tuple[ctypes.CDLL | None, str]:
     library = ctypes.CDLL(str(paths[0]))
     library.nbt_instruction_set.restype = ctypes.c_char_p
     library.nbt_current_set.restype = ctypes.c_char_p
-    sizes = (library.nbt_lattice_args_size(), library.nbt_ray_args_size())
-    if sizes != (ctypes.sizeof(LatticeArgs), ctypes.sizeof(RayArgs)):
+    mirrors = {"lattice_args": LatticeArgs, "ray_args": RayArgs, "pixel_sum_args": PixelSumArgs}
+    sizes = {name: getattr(library, f"nbt_{name}_size", None) for name in mirrors}
+    if any(size is None or size() != ctypes.sizeof(mirrors[name]) for name, size in sizes.items()):
         return None, "the C kernels were compiled from other sources"
     return library, ""
 

@@ -2,7 +2,7 @@
 #ifndef NBTORCH_RAY_TANGENTS_H
 #define NBTORCH_RAY_TANGENTS_H
 
-#include "ray_tile.h"
+#include "ray_factors.h"
 
 struct ray_dots {
     double diffracted[3][LANES];
@@ -50,6 +50,10 @@ static void move_rays(const struct ray_args *a, const struct ray_tile *t, const 
         double area = v[12][i] * v[13][i], area_dot = w[12][i] * v[13][i] + v[12][i] * w[13][i];
         double omega_dot = solid * r * r * r * (area_dot * t->close[i] + area * close_dot) +
                            power * t->omega[i] * radial * r;
+        if (!t->has_sensor) {
+            to->product[i] = t->capture[i] * omega_dot;
+            continue;
+        }
         double path_dot = (w[14][i] - t->path[i] * parallax_dot) * t->inverse_parallax[i];
         double capture_dot = path_dot * (t->layer[i] * t->behind[i] - t->depth[i] * t->capture[i]) -
                              t->path[i] * t->capture[i] * depth[i] + t->path[i] * t->behind[i] * layer[i];

@@ -33,7 +33,7 @@ ARGUMENTS = (
 )
 
 
-def _samples(pixels: Sequence[Tensor], layers: int, oversample: int) -> int:
+def n_samples(pixels: Sequence[Tensor], layers: int, oversample: int) -> int:
     """P."""
     return pixels[0].shape[0] * (layers * oversample**2 or 1)
 
@@ -48,20 +48,24 @@ def _shapes(inputs: Sequence[Tensor], pixels: Sequence[Tensor], grid: bool) -> d
     return dict(zip(ARGUMENTS, [*of_panels, *of_sources, (), *of_samples, of_layers], strict=True))
 
 
-def _arguments(
-    inputs: Sequence[Tensor], pixels: Sequence[Tensor], point_pixel: bool, polarized: bool, layers: int, oversample: int
-) -> tuple[library.Arguments, library.RayArgs]:
-    """The C structure with every input filled in, once their shapes are known to fit: C reads what they promise."""
+def fill(
+    arguments: library.Arguments,
+    inputs: Sequence[Tensor],
+    pixels: Sequence[Tensor],
+    point_pixel: bool,
+    polarized: bool,
+    layers: int,
+    oversample: int,
+) -> None:
+    """Every input filled into a C structure, once their shapes are known to fit: C reads what they promise."""
     library.check_shapes(dict(zip(ARGUMENTS, inputs, strict=True)), _shapes(inputs, pixels, oversample > 0))
     names = ("panel", "slow", "fast") if oversample else ("panel",)
     places = dict(zip(names, pixels, strict=True))
     library.check_shapes(places, dict.fromkeys(names, (len(pixels[0]),)))
-    structure = library.RayArgs()
-    arguments = library.Arguments(structure)
-    library.Arguments(structure.inputs, arguments).give(**_present(inputs))
+    library.Arguments(arguments.structure.inputs, arguments).give(**present(inputs))
     arguments.result(**{name: place.to(torch.int64).contiguous() for name, place in places.items()})
     arguments.integers(
-        n_samples=_samples(pixels, layers, oversample),
+        n_samples=n_samples(pixels, layers, oversample),
         n_sources=len(inputs[3]),
         n_panels=len(inputs[0]),
         n_threads=torch.get_num_threads(),
@@ -70,10 +74,18 @@ def _arguments(
         layers=layers,
         oversample=oversample,
     )
+
+
+def _arguments(
+    inputs: Sequence[Tensor], pixels: Sequence[Tensor], point_pixel: bool, polarized: bool, layers: int, oversample: int
+) -> tuple[library.Arguments, library.RayArgs]:
+    structure = library.RayArgs()
+    arguments = library.Arguments(structure)
+    fill(arguments, inputs, pixels, point_pixel, polarized, layers, oversample)
     return arguments, structure
 
 
-def _present(tensors: Sequence[Tensor | None]) -> dict[str, Tensor]:
+def present(tensors: Sequence[Tensor | None]) -> dict[str, Tensor]:
     """Those of ARGUMENTS that are there, by name."""
     return {name: t for name, t in zip(ARGUMENTS, tensors, strict=True) if t is not None and t.numel()}
 
@@ -94,7 +106,7 @@ def rays_value(
 ) -> tuple[Tensor, Tensor]:
     """(diffracted [P, 3], weight [P, S]) of ``inputs``, in the order of ARGUMENTS."""
     arguments, structure = _arguments(inputs, pixels, point_pixel, polarized, layers, oversample)
-    diffracted = torch.empty(_samples(pixels, layers, oversample), 3, dtype=torch.float64, device="cpu")
+    diffracted = torch.empty(n_samples(pixels, layers, oversample), 3, dtype=torch.float64, device="cpu")
     weight = torch.empty(len(diffracted), len(inputs[3]), dtype=torch.float64, device="cpu")
     arguments.result(diffracted=diffracted, weight=weight)
     _call(structure, "value")
@@ -106,8 +118,8 @@ def rays_value(
 def _(
     inputs: Sequence[Tensor], pixels: Sequence[Tensor], point_pixel: bool, polarized: bool, layers: int, oversample: int
 ) -> tuple[Tensor, Tensor]:
-    n_samples = _samples(pixels, layers, oversample)
-    return inputs[0].new_empty(n_samples, 3), inputs[0].new_empty(n_samples, inputs[3].shape[0])
+    samples = n_samples(pixels, layers, oversample)
+    return inputs[0].new_empty(samples, 3), inputs[0].new_empty(samples, inputs[3].shape[0])
 
 
 @torch.library.custom_op("nbtorch::rays_gradient", mutates_args=(), device_types="cpu")
@@ -123,12 +135,12 @@ def rays_gradient(
 ) -> list[Tensor]:
     """dL/d(argument) for each of ARGUMENTS."""
     arguments, structure = _arguments(inputs, pixels, point_pixel, polarized, layers, oversample)
-    n_samples = _samples(pixels, layers, oversample)
-    outputs = {"grad_diffracted": (n_samples, 3), "grad_weight": (n_samples, len(inputs[3]))}
+    samples = n_samples(pixels, layers, oversample)
+    outputs = {"grad_diffracted": (samples, 3), "grad_weight": (samples, len(inputs[3]))}
     library.check_shapes({"grad_diffracted": grad_diffracted, "grad_weight": grad_weight}, outputs)
     arguments.give(grad_diffracted=grad_diffracted, grad_weight=grad_weight)
     results = [torch.zeros(tensor.shape, dtype=torch.float64, device="cpu") for tensor in inputs]
-    library.Arguments(structure.grad, arguments).result(**_present(results))
+    library.Arguments(structure.grad, arguments).result(**present(results))
     _call(structure, "gradient")
     return [result.to(of.dtype) for result, of in zip(results, inputs, strict=True)]
 
@@ -151,13 +163,13 @@ def rays_tangents(
 ) -> list[Tensor]:
     """[diffracted, weight, their tangents [T, P, 3] and [T, P, S]] for ``tangents`` of ARGUMENTS, None for zero."""
     arguments, structure = _arguments(inputs, pixels, point_pixel, polarized, layers, oversample)
-    moving = _present(tangents)
+    moving = present(tangents)
     shapes = {name: (n_tangents, *shape) for name, shape in _shapes(inputs, pixels, oversample > 0).items()}
     library.check_shapes(moving, shapes)
     library.Arguments(structure.dot, arguments).give(**moving)
     arguments.integers(n_tangents=n_tangents)
-    n_samples = _samples(pixels, layers, oversample)
-    sizes = [(n_samples, 3), (n_samples, len(inputs[3]))]
+    samples = n_samples(pixels, layers, oversample)
+    sizes = [(samples, 3), (samples, len(inputs[3]))]
     values = [torch.empty(size, dtype=torch.float64, device="cpu") for size in sizes]
     results = [*values, *(torch.empty(n_tangents, *size, dtype=torch.float64, device="cpu") for size in sizes)]
     names = ("diffracted", "weight", "dot_diffracted", "dot_weight")
@@ -177,8 +189,8 @@ def _(
     layers: int,
     oversample: int,
 ) -> list[Tensor]:
-    n_samples = _samples(pixels, layers, oversample)
-    shapes = [(n_samples, 3), (n_samples, inputs[3].shape[0])]
+    samples = n_samples(pixels, layers, oversample)
+    shapes = [(samples, 3), (samples, inputs[3].shape[0])]
     return [inputs[0].new_empty(shape) for shape in (*shapes, *((n_tangents, *shape) for shape in shapes))]
 
 

@@ -53,8 +53,8 @@ static void square_value(const struct plan *plan, struct tile *t, REAL weight, i
     }
 }
 
-/* n_slope is intensity·dln(N f)/dN times N. */
-static void square_slopes(const struct plan *plan, struct tile *t, int begin, int end) {
+/* n_slope is intensity·dln(N f)/dN times N; not set where N's gradient is not wanted. */
+static inline void square_slopes_of(const struct plan *plan, struct tile *t, int begin, int end, const int wants_shape) {
     const REAL n0 = plan->n[0], n1 = plan->n[1], n2 = plan->n[2];
     const REAL i0 = plan->inverse_n[0], i1 = plan->inverse_n[1], i2 = plan->inverse_n[2];
     const REAL two0 = plan->twice[0], two1 = plan->twice[1], two2 = plan->twice[2];
@@ -72,10 +72,18 @@ static void square_slopes(const struct plan *plan, struct tile *t, int begin, in
         t->slope[0][i] = two0 * others0 * (x.u_slope - f0 * x.v_slope) * ix;
         t->slope[1][i] = two1 * others1 * (y.u_slope - f1 * y.v_slope) * iy;
         t->slope[2][i] = two2 * others2 * (z.u_slope - f2 * z.v_slope) * iz;
+        if (!wants_shape) continue;
         t->n_slope[0][i] = others0 * (x.main * x.u + d0 * x.u_slope) * ix;
         t->n_slope[1][i] = others1 * (y.main * y.u + d1 * y.u_slope) * iy;
         t->n_slope[2][i] = others2 * (z.main * z.u + d2 * z.u_slope) * iz;
     }
+}
+
+static void square_slopes(const struct plan *plan, struct tile *t, int begin, int end) {
+    if (plan->wants_shape)
+        square_slopes_of(plan, t, begin, end, 1);
+    else
+        square_slopes_of(plan, t, begin, end, 0);
 }
 
 /* The radial shapes see ρ² = δᵀ·metric·δ alone. */

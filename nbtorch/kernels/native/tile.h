@@ -18,8 +18,9 @@ struct plan {
     REAL metric[6];           /* symmetric part: aa, bb, cc, ab, ac, bc */
     double scale;             /* of a sum over peak-relative terms: (Na·Nb·Nc)²·max|weight|, … */
     double largest_weight, largest_grad;
-    int wants_index;          /* tricubic, or basis tangents: the fractional index itself */
+    int wants_shape;          /* the derivatives to N, the metric and the orientations' weights */
     double cutoff;            /* culling: least ρ² of a group that can be left out; INFINITY when off */
+    double *largest_axes;     /* culling: see culling.h; freed with free_plan */
     double bound[3], axis_bound[3]; /* ρ² ≥ Σ bound·δ², ρ² ≥ max axis_bound·δ² */
 };
 
@@ -50,11 +51,19 @@ static inline void clear(double *x, int64_t n) { memset(x, 0, (size_t)n * sizeof
 
 static inline int has_table(const struct lattice_args *a) { return a->table != 0; }
 
+/* q of diffracted rays (which may be t->q itself) that source s lights. */
+static void scatter(const struct lattice_args *a, struct tile *t, const double diffracted[3][LANES], int64_t s) {
+    const double w = 1.0 / a->wavelength[s], *in = a->incident + 3 * s, x = in[0], y = in[1], z = in[2];
+    FOR_LANES(i, 0, LANES) {
+        t->q[0][i] = (diffracted[0][i] - x) * w;
+        t->q[1][i] = (diffracted[1][i] - y) * w;
+        t->q[2][i] = (diffracted[2][i] - z) * w;
+    }
+}
+
 /* One source: pixels follow each other, and all lanes see the same beam. Lanes past the end repeat the last. */
-static void load_pixels(const struct lattice_args *a, struct tile *t, int64_t start, double in[3][LANES],
-                        double *inverse) {
+static void load_pixels(const struct lattice_args *a, struct tile *t, int64_t start) {
     const double *from = a->diffracted + 3 * start;
-    const double one = 1.0 / a->wavelength[0];
     for (int i = 0; i < t->lanes; i++) {
         t->pixel[i] = start + i;
         t->q[0][i] = from[3 * i], t->q[1][i] = from[3 * i + 1], t->q[2][i] = from[3 * i + 2];
@@ -64,15 +73,12 @@ static void load_pixels(const struct lattice_args *a, struct tile *t, int64_t st
         for (int j = 0; j < 3; j++) t->q[j][i] = t->q[j][t->lanes - 1];
     }
     for (int i = 0; i < LANES; i++) t->source[i] = 0; /* memset would be `rep stos` */
-    FOR_LANES(i, 0, LANES) {
-        in[0][i] = a->incident[0], in[1][i] = a->incident[1], in[2][i] = a->incident[2];
-        inverse[i] = one;
-    }
+    scatter(a, t, (const double(*)[LANES])t->q, 0);
 }
 
 /* Several sources, innermost: which pixel and source each lane is, and their vectors. */
-static void load_pairs(const struct lattice_args *a, struct tile *t, int64_t start, double in[3][LANES],
-                       double *inverse) {
+static void load_pairs(const struct lattice_args *a, struct tile *t, int64_t start) {
+    double in[3][LANES], inverse[LANES];
     int64_t pixel = start / a->n_sources, source = start % a->n_sources;
     for (int i = 0; i < LANES; i++) {
         t->pixel[i] = pixel;
@@ -88,52 +94,55 @@ static void load_pairs(const struct lattice_args *a, struct tile *t, int64_t sta
             in[j][i] = a->incident[3 * t->source[i] + j];
         }
     for (int i = 0; i < LANES; i++) inverse[i] = a->wavelength[t->source[i]];
-    FOR_LANES(i, 0, LANES) inverse[i] = 1.0 / inverse[i];
+    FOR_LANES(i, 0, LANES) {
+        double w = 1.0 / inverse[i];
+        t->q[0][i] = (t->q[0][i] - in[0][i]) * w;
+        t->q[1][i] = (t->q[1][i] - in[1][i]) * w;
+        t->q[2][i] = (t->q[2][i] - in[2][i]) * w;
+    }
 }
 
-/* Fill q, kept and grad of the lanes that start at sample `start` (pixel-major: pixel·S + source). */
-static void load_tile(const struct plan *plan, struct tile *t, int64_t start, int64_t end) {
-    const struct lattice_args *a = plan->args;
-    double in[3][LANES], inverse[LANES];
-    t->lanes = end - start < LANES ? (int)(end - start) : LANES;
-    if (a->n_sources == 1)
-        load_pixels(a, t, start, in, inverse);
-    else
-        load_pairs(a, t, start, in, inverse);
-    FOR_LANES(i, 0, LANES) {
-        double w = inverse[i];
-        double x = (t->q[0][i] - in[0][i]) * w, y = (t->q[1][i] - in[1][i]) * w, z = (t->q[2][i] - in[2][i]) * w;
-        t->q[0][i] = x, t->q[1][i] = y, t->q[2][i] = z;
-        t->q_real[0][i] = (REAL)x, t->q_real[1][i] = (REAL)y, t->q_real[2][i] = (REAL)z;
-        t->kept[i] = 1.0;
-        t->amplitude[i] = R(1);
-    }
+/* Ready to sum over orientations at t->q: which lanes dmin keeps, and every sum at zero. */
+static void start_tile(const struct lattice_args *a, struct tile *t, int with_slopes) {
     if (a->dmin > 0.0) {
         FOR_LANES(i, 0, LANES) {
             double x = t->q[0][i], y = t->q[1][i], z = t->q[2][i];
             t->kept[i] = a->dmin * sqrt(x * x + y * y + z * z) <= 1.0 ? 1.0 : 0.0;
         }
+    } else {
+        FOR_LANES(i, 0, LANES) t->kept[i] = 1.0;
     }
+    FOR_LANES(i, 0, LANES) t->amplitude[i] = R(1), t->sum[i] = R(0), t->total[i] = 0.0;
+    if (!with_slopes) return;
+    for (int j = 0; j < 3; j++)
+        FOR_LANES(i, 0, LANES) {
+            t->q_real[j][i] = (REAL)t->q[j][i];
+            t->sum_q[j][i] = R(0);
+            t->total_q[j][i] = 0.0;
+        }
+}
+
+/* Fill q, kept and grad of the lanes that start at sample `start` (pixel-major: pixel·S + source). */
+static void load_tile(const struct plan *plan, struct tile *t, int64_t start, int64_t end, int with_slopes) {
+    const struct lattice_args *a = plan->args;
+    t->lanes = end - start < LANES ? (int)(end - start) : LANES;
+    if (a->n_sources == 1)
+        load_pixels(a, t, start);
+    else
+        load_pairs(a, t, start);
+    start_tile(a, t, with_slopes);
     if (a->grad) {
         double relative = 1.0 / plan->largest_grad;
         for (int i = 0; i < LANES; i++)
             t->grad[i] = i < t->lanes ? (REAL)(a->grad[start + i] * relative * t->kept[i]) : R(0);
     }
-    FOR_LANES(i, 0, LANES) {
-        t->sum[i] = t->sum_q[0][i] = t->sum_q[1][i] = t->sum_q[2][i] = R(0);
-        t->total[i] = t->total_q[0][i] = t->total_q[1][i] = t->total_q[2][i] = 0.0;
-    }
 }
 
 /* Add the REAL sums to the double ones: a long sum in float would lose its digits. */
-static void flush_tile(struct tile *t) {
-    FOR_LANES(i, 0, LANES) {
-        t->total[i] += t->sum[i];
-        t->total_q[0][i] += t->sum_q[0][i];
-        t->total_q[1][i] += t->sum_q[1][i];
-        t->total_q[2][i] += t->sum_q[2][i];
-        t->sum[i] = t->sum_q[0][i] = t->sum_q[1][i] = t->sum_q[2][i] = R(0);
-    }
+static void flush_tile(struct tile *t, int with_slopes) {
+    FOR_LANES(i, 0, LANES) t->total[i] += t->sum[i], t->sum[i] = R(0);
+    if (!with_slopes) return;
+    for (int j = 0; j < 3; j++) FOR_LANES(i, 0, LANES) t->total_q[j][i] += t->sum_q[j][i], t->sum_q[j][i] = R(0);
 }
 
 /* δ of orientation `b` (rows a, b, c). The only place where an index is differenced: always in double. */
