@@ -18,7 +18,7 @@ from torch import Tensor
 from refine.losses import Noise, variance
 from refine.spot_errors import SpotErrors, error_columns
 
-_COLD, _WARM = 6, 3  # rounds from weights of the mean, and from those of a model close by
+_ROUNDS_NEARBY = 3
 _RIDGE = 1e-10  # relative; a column that is all zero must not make the small systems singular
 
 
@@ -132,27 +132,52 @@ def solve_boxes(
     *,
     free_scale: bool,
     effects: Effects | None = None,
-    start: BoxFit | None = None,
-    rounds: int | None = None,
+    rounds: int = 6,
 ) -> BoxFit:
     """The best scale and background of every box, and its spot's own errors where ``effects`` allows them.
 
     model: [B, Q] the rendered spot. columns: [B, Q, C] background design. counts, valid: [B, Q]. free_scale False
-    holds every scale at 1 (one scale a frame is then a parameter of the fit). start: the fit of a model close by, from
-    which fewer ``rounds`` come as near to the answer.
+    holds every scale at 1 (one scale a frame is then a parameter of the fit).
     """
     use = valid.to(counts)
     mean, floor = _mean_and_floor(counts, use)
     boxes = _Boxes(model, columns, counts, _least(noise, floor), free_scale)
-    if start is not None:
-        weight = start.weight
-    else:
-        signal = torch.zeros_like(model) if free_scale else model
-        weight = use / variance(noise, torch.maximum(mean, floor) + signal, signal, floor)
-    errors = columns[..., :0] if start is None else start.errors
+    signal = torch.zeros_like(model) if free_scale else model
+    weight = use / variance(noise, torch.maximum(mean, floor) + signal, signal, floor)
+    return _scored(boxes, noise, floor, use, (weight, columns[..., :0]), effects, rounds)
+
+
+def solve_nearby(
+    model: Tensor,
+    columns: Tensor,
+    counts: Tensor,
+    noise: Noise,
+    start: BoxFit,
+    *,
+    free_scale: bool,
+    effects: Effects | None = None,
+) -> BoxFit:
+    """:func:`solve_boxes` from the fit ``start`` of a model close by: fewer rounds come as near to the answer."""
+    use = (start.weight > 0).to(counts)
+    _, floor = _mean_and_floor(counts, use)
+    boxes = _Boxes(model, columns, counts, _least(noise, floor), free_scale)
+    return _scored(boxes, noise, floor, use, (start.weight, start.errors), effects, _ROUNDS_NEARBY)
+
+
+def _scored(
+    boxes: _Boxes,
+    noise: Noise,
+    floor: Tensor,
+    use: Tensor,
+    begun: tuple[Tensor, Tensor],
+    effects: Effects | None,
+    rounds: int,
+) -> BoxFit:
+    """Rounds of Fisher scoring for the pixels in ``use`` [B, Q]; ``begun``: the first weights and errors."""
+    errors = begun[1]
     rows = boxes.rows(errors)
-    fit = boxes.fit(weight, errors, rows)
-    for _ in range((rounds or (_COLD if start is None else _WARM)) - 1):
+    fit = boxes.fit(begun[0], errors, rows)
+    for _ in range(rounds - 1):
         if effects is not None:
             errors = effects.columns(fit.signal)
             rows = boxes.rows(errors)

@@ -11,7 +11,7 @@ from torch import Tensor
 from refine.block import Block
 from refine.losses import Noise, chi_square, deviance
 from refine.normal import Arrow, BlockNormal, add_diagonal, assemble, joint
-from refine.nuisance import BoxFit, Effects, project, solve_boxes, solve_held
+from refine.nuisance import BoxFit, Effects, project, solve_boxes, solve_held, solve_nearby
 from refine.panel_columns import PanelColumns, Scores
 from refine.parameters import ParameterSet
 from refine.processes import is_first, total_number
@@ -62,8 +62,10 @@ class Objective:
             return self._fit_held(block, model, self.held[block])
         boxes, columns = self.blocks[block].boxes, self.blocks[block].columns
         effects = None if self.errors is None else Effects(self.errors, boxes.place)
-        given = (model, columns, boxes.counts, boxes.valid, self.noise[block])
-        return solve_boxes(*given, free_scale=self.free_scales, effects=effects, start=start)
+        noise, free = self.noise[block], self.free_scales
+        if start is not None:
+            return solve_nearby(model, columns, boxes.counts, noise, start, free_scale=free, effects=effects)
+        return solve_boxes(model, columns, boxes.counts, boxes.valid, noise, free_scale=free, effects=effects)
 
     def fits(self, parameters: ParameterSet) -> list[BoxFit]:
         """The nuisances of every block at the current values."""
