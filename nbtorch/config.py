@@ -243,9 +243,9 @@ class ScanConfig:
 class MosaicConfig:
     """``domains`` orientations within ``spread`` degrees.
 
-    Three numbers are an anisotropic spread: about a*, c × a* and c, at right angles to one another and fixed in the
-    crystal (docs/physics.md §3.3); the antithetic set's alone. "antithetic" pairs ±v in the crystal frame (zero mean; the fit's); "nanobragg" is the original's set for ``seed``,
-    applied after the spindle.
+    "antithetic" pairs ±v in the crystal frame (zero mean; the fit's); "nanobragg" is the original's set for ``seed``,
+    applied after the spindle. A spread of three numbers is anisotropic: about a*, c × a* and c, which are at right
+    angles and fixed in the crystal (docs/physics.md §3.3); it is for the antithetic set alone.
     """
 
     spread: float | Vec3 = 0.0

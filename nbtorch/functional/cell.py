@@ -13,7 +13,7 @@ def volume(cell: Tensor) -> Tensor:
 
 
 def reciprocal_cell(cell: Tensor) -> tuple[Tensor, Tensor]:
-    """Lengths (Å⁻¹) and cosines of the angles, [..., 3] each, of the reciprocal cell of ``cell`` [..., 6] (Å, radians)."""
+    """Lengths (Å⁻¹) and cosines of the angles [..., 3] of the reciprocal cell of ``cell`` [..., 6] (Å, radians)."""
     sines, cosines = torch.sin(cell[..., 3:]), torch.cos(cell[..., 3:])
     lengths = cell[..., :3].prod(-1, keepdim=True) / cell[..., :3] * sines / volume(cell)[..., None]
     other = cosines.roll(1, -1) * cosines.roll(-1, -1)  # cos β cos γ, cos γ cos α, cos α cos β

@@ -124,8 +124,8 @@ class Crystal(nn.Module):
     def mosaic_rotations(self) -> Tensor:
         """Rotations [M, 3, 3] of the mosaic domains, at goniometer zero.
 
-        Ours, after nanoBragg's isotropic exp(spread·v): with three spreads exp(V·diag(spread)·v), where the columns of V
-        are unit vectors along a*, c × a* and c of the (mean) crystal in the lab.
+        exp(spread·v) as nanoBragg's. Three spreads, ours: exp(V·diag(spread)·v), where the columns of V are unit
+        vectors along a*, c × a* and c of the (mean) crystal in the lab.
         """
         if not self.config.mosaic.anisotropic:
             return rotation.rotation_matrix(self.mosaic_spread * DEGREES * self.mosaic)
