@@ -41,14 +41,14 @@ def shot() -> Experiment:
 
 
 def drifted(kinds: Kinds) -> Experiment:
-    """A crystal whose orientation turns by 0.2° and whose c grows by 0.2 %, where ``kinds`` says so."""
+    """A crystal whose orientation turns by 0.2° and whose c grows by 0.4 %, where ``kinds`` says so."""
     made, along = shot(), torch.linspace(0, 1, len(KNOTS), dtype=torch.float64)
     with torch.no_grad():
         if "orientation" in kinds:
             made.crystal.rotation_knots[:, 1] = 0.2 * torch.sin(math.pi * along)
             made.crystal.rotation_knots[:, 0] = -0.1 * along
         if "cell" in kinds:
-            made.crystal.cell_knots[:, 2] = 0.002 * tiny.CELL[2] * along**2
+            made.crystal.cell_knots[:, 2] = 0.004 * tiny.CELL[2] * along**2
     return made
 
 
@@ -119,7 +119,7 @@ def test_derivatives_by_the_knots_are_those_of_differences(rng: np.random.Genera
 
 @pytest.mark.parametrize("truth", [(), ("orientation",), ("orientation", "cell")])
 def test_positions_tell_what_drifts_from_what_does_not(truth: Kinds, rng: np.random.Generator) -> None:
-    block = measured(drifted(truth), rng, noise=0.02, every=4)
+    block = measured(drifted(truth), rng, noise=0.02, every=7)
     made = block.positions.experiment
     found = choose([block], parameters_of(made, ()), ("orientation", "cell"), lambda kinds: parameters_of(made, kinds))
     assert found.kinds == truth
