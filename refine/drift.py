@@ -17,6 +17,7 @@ import torch
 from refine.coarse import PositionBlock, PositionObjective
 from refine.objective import restraint_loss
 from refine.parameters import ParameterSet
+from refine.processes import agreed, total_number
 from refine.settings import ScanVarying
 from refine.solver import LevenbergMarquardt
 
@@ -55,7 +56,7 @@ def choose(
     """
     objective = PositionObjective(blocks)
     objective.estimate_spread(constant)
-    numbers = sum(3 * int(block.residuals(constant).valid.sum()) for block in blocks)
+    numbers = int(total_number(sum(3 * int(block.residuals(constant).valid.sum()) for block in blocks)))
     sets = {kinds: make(kinds) for kinds in _subsets(asked)}
     fair = [kinds for kinds in sets if not kinds or _MOST * len(sets[kinds].free) <= numbers]
     if len(fair) == 1:
@@ -67,7 +68,7 @@ def choose(
         parameters = _fitted(objective, sets[kinds], widest if kinds == fair[-1] else constant)
         losses[kinds] = objective.loss(parameters) - restraint_loss(parameters)
     extra = {kinds: len(sets[kinds].free) - len(constant.free) for kinds in fair}
-    best = min(fair, key=lambda kinds: losses[kinds] + price * extra[kinds])
+    best = agreed(min(fair, key=lambda kinds: losses[kinds] + price * extra[kinds]))
     shown = best or fair[-1]
     compared = (
         f"{extra[shown]} more numbers lower the misfit of the positions by {losses[()] - losses[shown]:.3g}, "
