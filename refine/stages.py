@@ -37,7 +37,7 @@ _HUBER = 2.0
 _CLEARLY_BETTER = 4.0  # of the deviance: odds of e²
 _HOPELESS = 8.0  # and beyond which no sampling and no amplitudes will mend it
 _BROADENING = 0.3  # of ln(width), by which spots differ where their shape is not the model's
-_SHAPES = ("n_a", "n_b", "n_c", "mosaic_spread")
+_SHAPES = ("n_a", "n_b", "n_c", "mosaic_spread", "mosaic_spread_a", "mosaic_spread_b", "mosaic_spread_c", "bandwidth")
 _ASKED, _ASKED_SHOTS = 40, 2  # spots of each shot, and shots, that are asked how they were sampled
 
 

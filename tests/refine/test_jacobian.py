@@ -29,6 +29,7 @@ SCENES = {
     "rich": RICH,
     "square": replace(RICH, shape="square", beam="sources", interpolation="tricubic"),
     "gauss": replace(RICH, shape="gauss", mosaic="nanobragg", detector="sensor", polarized=False),
+    "drifting": replace(RICH, drifts=True, mosaic="anisotropic", oversample=1),
     "bare": replace(RICH, shape="round", detector="bare", beam="single", mosaic="none", oversample=1, water=False),
     "point": replace(RICH, detector="point", water=False, panels=1),
 }
