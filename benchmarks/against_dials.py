@@ -89,14 +89,15 @@ def read_spots(path: Path) -> dict[str, list[Any]]:
         rows = [row for row in csv.DictReader(file) if row["used"] == "1" or row["heldout"] == "1"]
     numbers = {name: [int(row[name]) for row in rows] for name in ("h", "k", "l", "panel")}
     places = {
-        to: [float(row[of]) for row in rows]
+        to: [float(row[of] or 0.5) for row in rows]  # a still has no frame: the middle of its one
         for to, of in (("fast", "observed_fast_px"), ("slow", "observed_slow_px"), ("frame", "observed_frame"))
     }
     ends = {
         to: [float(row[of]) for row in rows] for to, of in (("end_fast", "end_fast_px"), ("end_slow", "end_slow_px"))
     }
     heldout = {"heldout": [row["heldout"] == "1" for row in rows]}
-    shots = {"experiment": [int(row.get("shot") or 0) for row in rows]}
+    # of stills the first column is the number of the still, and there is no observed frame
+    shots = {"experiment": [0 if row["observed_frame"] else int(float(row["frame"])) for row in rows]}
     return {**numbers, **places, **ends, **heldout, **shots}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 from nbtorch.errors import ConfigError, GeometryError
@@ -243,20 +244,34 @@ class MosaicConfig:
     """``domains`` orientations within ``spread`` degrees.
 
     "antithetic" pairs ±v in the crystal frame (zero mean; the fit's); "nanobragg" is the original's set for ``seed``,
-    applied after the spindle.
+    applied after the spindle. A spread of three numbers is anisotropic: about a*, c × a* and c, which are at right
+    angles and fixed in the crystal (docs/physics.md §3.3); it is for the antithetic set alone.
     """
 
-    spread: float = 0.0
+    spread: float | Vec3 = 0.0
     domains: int = 1
     kind: Literal["antithetic", "nanobragg"] = "antithetic"
     seed: int = -12345678
 
+    @property
+    def anisotropic(self) -> bool:
+        """Whether the spread has three numbers."""
+        return isinstance(self.spread, tuple)
+
     def __post_init__(self) -> None:
-        _positive("mosaic spread", self.spread, zero=True)
+        spreads = self.spread if isinstance(self.spread, tuple) else (self.spread,)
+        for spread in spreads:
+            _positive("mosaic spread", spread, zero=True)
         _positive("mosaic domains", self.domains)
         _choice("mosaic kind", self.kind, ("antithetic", "nanobragg"))
-        if self.spread > 0 and self.domains == 1:
-            raise ConfigError(f"mosaic spread {self.spread:g}", "one domain cannot spread", "Take two domains or more")
+        if len(spreads) not in (1, 3):
+            raise ConfigError(f"mosaic spread {self.spread}", "it has neither one number nor three", "Give 1 or 3")
+        if max(spreads) > 0 and self.domains == 1:
+            raise ConfigError(f"mosaic spread {self.spread}", "one domain cannot spread", "Take two domains or more")
+        if self.anisotropic and self.kind != "antithetic":
+            raise ConfigError(
+                f"mosaic spread {self.spread} of the nanobragg set", "that set is isotropic", "Use kind antithetic"
+            )
         if self.kind == "antithetic" and self.seed != MosaicConfig.seed:
             raise ConfigError(f"mosaic seed {self.seed}", "the antithetic set draws nothing", "Leave the seed out")
 
@@ -283,6 +298,9 @@ class CrystalConfig:
     space_group: str = "P 1"
     # dxtbx scan-varying models: real-space A matrices (rows a, b, c) at the scan points, empty when constant
     scan_points: tuple[Mat3, ...] = ()
+    # spindle angles (degrees, rising) at which a crystal that drifts during its scan has a rotation and a cell of its
+    # own, joined by natural cubic splines; empty when constant
+    knots: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         a, b, c, *angles = self.cell
@@ -298,6 +316,8 @@ class CrystalConfig:
         _choice("cell construction", self.construction, ("exact", "nanobragg"))
         for n in self.n_cells:
             _positive("n_cells", n)
+        if len(self.knots) == 1 or any(not b - a > 1e-6 for a, b in pairwise(self.knots)):
+            raise ConfigError(f"knots={self.knots}", "a curve needs two angles or more, rising", "Change knots")
 
 
 @dataclass(frozen=True)

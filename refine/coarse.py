@@ -85,7 +85,7 @@ def spindle_share(experiment: Experiment, hkl: Tensor, phi: Tensor) -> Tensor:
     spindle, so that its frame is known that much worse.
     """
     spindle, wave = spindle_of(experiment), mean_wave(experiment)
-    reciprocal = hkl.to(wave) @ experiment.crystal.vectors()[1]
+    reciprocal = experiment.crystal.reflections(hkl.to(wave), phi)
     across = torch.linalg.cross(wave + turn(reciprocal, spindle, phi * DEGREES), wave.expand(len(hkl), 3))
     return (unit(across) @ (spindle.setting @ spindle.axis)).abs()
 

@@ -9,10 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nbtorch.config import BeamConfig, CrystalConfig, DetectorConfig
-from nbtorch.functional.rotation import rotation_matrix
-from nbtorch.models import Detector, Experiment
-from nbtorch.units import DEGREES
+from nbtorch.config import BeamConfig, CrystalConfig, DetectorConfig, Mat3
+from nbtorch.models import Crystal, Detector, Experiment
 from refine.evidence import Evidence, moved_experiment
 from refine.misfit import box_chi_square, misfit
 from refine.module import FitModule
@@ -31,6 +29,7 @@ from refine.parameters import ParameterSet
 from refine.plans import predicted_centres
 from refine.problem import Problem
 from refine.processes import exchange, listed, total, total_number
+from refine.scene import Shot
 from refine.uncertainty import Uncertainty, uncertainty
 
 _FISHER_UP_TO = 1.2  # mean z² under the spots up to which the model explains the data, and Fisher's sigmas hold
@@ -317,13 +316,26 @@ def refined_crystals(problem: Problem, experiments: list[Experiment]) -> dict[in
     crystals = {}
     for item, experiment in zip(problem.evidence, experiments, strict=True):
         crystal, entry = experiment.crystal, item.shot.entry
-        turn = (rotation_matrix(crystal.rotation * DEGREES) @ crystal.orientation).tolist()
         assert entry.crystal is not None
         assert entry.crystal_index is not None
+        with torch.no_grad():
+            turn, cell = crystal.lab_rotation().tolist(), crystal.mean_cell().tolist()
         crystals[entry.crystal_index] = replace(
             entry.crystal,
-            cell=tuple(crystal.cell.tolist()),
+            cell=tuple(cell),
             orientation=(tuple(turn[0]), tuple(turn[1]), tuple(turn[2])),
             n_cells=tuple(crystal.n_cells.tolist()),
+            scan_points=scan_points(crystal, item.shot),
         )
     return crystals
+
+
+@torch.no_grad()
+def scan_points(crystal: Crystal, shot: Shot) -> tuple[Mat3, ...]:
+    """Rows a, b, c of a crystal that drifts, at the start of every frame and the last's end: dxtbx's scan points."""
+    scan = shot.entry.scan
+    if not crystal.drifts or scan is None:
+        return ()
+    phi = scan.phi_start + scan.oscillation * torch.arange(len(shot.images) + 1, dtype=torch.float64)
+    rows = crystal.vectors_at(phi)[0].tolist()
+    return tuple((tuple(a), tuple(b), tuple(c)) for a, b, c in rows)

@@ -147,9 +147,9 @@ def candidates_of(
     hkl, phi = found.hkl[present], found.phi[present]
     crystal = experiment.crystal
     with torch.no_grad():
-        still = torch.as_tensor(hkl).to(crystal.cell) @ crystal.vectors()[1]
-        angle = torch.as_tensor(phi).to(crystal.cell) * DEGREES
-        reciprocal = _numpy(prediction.turn(still, spindle_of(experiment), angle))
+        angle = torch.as_tensor(phi).to(crystal.cell)
+        still = crystal.reflections(torch.as_tensor(hkl).to(angle), angle)
+        reciprocal = _numpy(prediction.turn(still, spindle_of(experiment), angle * DEGREES))
     return Candidates(hkl, reciprocal, phi)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -85,6 +86,29 @@ def orientation_parameters(index: int, free: bool) -> list[Parameter]:
     ]
 
 
+def at_knots(rows: Sequence[Parameter], knots: Sequence[float]) -> list[Parameter]:
+    """The ``rows`` of a constant orientation or cell, each once for every spindle angle of ``knots`` (degrees) in its
+    place; as they are without knots.
+
+    A restraint of the constant holds the mean of its knots.
+    """
+    if not knots:
+        return list(rows)
+    width = {"crystal.rotation": 3, "crystal.cell": 6}
+    found = []
+    for row in rows:
+        restraint = None if row.restraint is None else row.restraint * math.sqrt(len(knots))
+        for k, phi in enumerate(knots):
+            entries = tuple(
+                Entry(f"{e.tensor}_knots", k * width[e.tensor] + e.index, e.coefficient) for e in row.entries
+            )
+            follows = tuple(f"{name}@{phi:g}" for name in row.follows)
+            found.append(
+                replace(row, name=f"{row.name}@{phi:g}", entries=entries, restraint=restraint, follows=follows)
+            )
+    return found
+
+
 def size_parameters(index: int, crystal: Crystal, settings: ParameterSettings) -> list[Parameter]:
     """N cells: one number each, or tied to one another in the proportion of the start ("size")."""
     start = crystal.n_cells.detach().tolist()
@@ -111,13 +135,15 @@ def size_parameters(index: int, crystal: Crystal, settings: ParameterSettings) -
 
 
 def mosaic_parameters(index: int, crystal: Crystal, free: bool) -> list[Parameter]:
-    """The mosaic spread, where the crystal has more than one domain."""
+    """The mosaic spread, or its three numbers about a*, c × a* and c, where the crystal has more than one domain."""
     if crystal.config.mosaic.domains < 2:
         return []
-    start = float(crystal.mosaic_spread.detach())
-    entry = (Entry("crystal.mosaic_spread", 0),)
-    name = f"crystal[{index}].mosaic_spread"
-    return [Parameter(name, "deg", start, max(0.5 * start, 0.01), entry, index, lower=0.0, upper=10.0, free=free)]
+    rows = []
+    for i, start in enumerate(crystal.mosaic_spread.detach().reshape(-1).tolist()):
+        name = f"crystal[{index}].mosaic_spread" + (f"_{'abc'[i]}" if crystal.config.mosaic.anisotropic else "")
+        entry, span = (Entry("crystal.mosaic_spread", i),), max(0.5 * start, 0.01)
+        rows.append(Parameter(name, "deg", start, span, entry, index, lower=0.0, upper=10.0, free=free))
+    return rows
 
 
 def scale_parameter(index: int, free: bool) -> Parameter:
@@ -164,7 +190,7 @@ def detector_parameters(detector: Detector, settings: ParameterSettings) -> list
 
 
 def beam_parameters(beam: Beam, settings: ParameterSettings) -> list[Parameter]:
-    """Tilts of the direction towards and across the polarization axis, wavelength, and the Kahn factor."""
+    """Tilts of the direction towards and across the polarization axis, wavelength, spectrum, and the Kahn factor."""
     if beam.config.sources:
         return []
     direction = np.array(beam.config.direction) / np.linalg.norm(beam.config.direction)
@@ -178,6 +204,7 @@ def beam_parameters(beam: Beam, settings: ParameterSettings) -> list[Parameter]:
     wavelength = beam.config.wavelength
     entry = (Entry("beam.wavelength", 0),)
     rows.append(Parameter("beam.wavelength", "Å", wavelength, 0.01 * wavelength, entry, free=settings.wavelength))
+    rows += spectrum_parameters(beam, settings)
     if beam.polarized:
         entry = (Entry("beam.kahn_factor", 0, 2.0),)
         fraction = ((beam.config.kahn_factor or 0.0) + 1) / 2
@@ -186,4 +213,22 @@ def beam_parameters(beam: Beam, settings: ParameterSettings) -> list[Parameter]:
                 "beam.polarization_fraction", "", fraction, 0.2, entry, lower=0, upper=1, free=settings.polarization
             )
         )
+    return rows
+
+
+def spectrum_parameters(beam: Beam, settings: ParameterSettings) -> list[Parameter]:
+    """What moves the spectrum about the wavelength: its offset, and its width as the rms of Δλ/λ in percent.
+
+    The width scales every offset about their weighted mean, so that the mean wavelength stays.
+    """
+    offsets, weights = np.array(beam.config.spectrum).T
+    wavelength = beam.config.wavelength
+    entries = tuple(Entry("beam.spectrum", i) for i in range(len(offsets)))
+    span = 0.01 * wavelength
+    rows = [Parameter("beam.spectrum_offset", "Å", 0.0, span, entries, free=settings.spectrum_offset)]
+    about = offsets - np.average(offsets, weights=weights)
+    width = 100 / wavelength * math.sqrt(np.average(about**2, weights=weights))
+    if width > 0:
+        entries = tuple(Entry("beam.spectrum", i, float(x) / width) for i, x in enumerate(about))
+        rows.append(Parameter("beam.bandwidth", "%", width, 0.5 * width, entries, lower=0.0, free=settings.bandwidth))
     return rows

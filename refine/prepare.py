@@ -12,12 +12,14 @@ from torch import Tensor
 from nbtorch.errors import DataError, NbtorchError
 from nbtorch.io import ExperimentList, read_expt
 from refine.coarse import PositionBlock, PositionObjective
+from refine.drift import Kinds, carry_over, choose, too_short
 from refine.evidence import Evidence, assign, find, moved_experiment
 from refine.frames import FrameStack, Missing, assign_frames, load
 from refine.noise import counts_photons, detector_noise
 from refine.outcome import FrameRow, Iteration
 from refine.parameters import Parameter, ParameterSet, switch
 from refine.physical import (
+    at_knots,
     beam_parameters,
     cell_parameters,
     detector_parameters,
@@ -50,12 +52,17 @@ def prepare(settings: FitSettings, say: Say) -> Problem:
     stacks, lost, scene, failed = _load_all(scene, missing, settings, say)
     started = time.perf_counter(), time.process_time()
     evidence = _find_all(scene, stacks, settings, say)
-    evidence, coarse, history = _positions_stage(scene, evidence, stacks, settings, say)
+    evidence, coarse, history = _positions_stage(scene, evidence, stacks, constant(settings), say)
+    settings, decided = _decide_drift(scene, [e for e in evidence if e.shot.index in stacks], coarse, settings)
+    if settings.parameters.scan_varying:
+        evidence, coarse, more = _positions_stage(scene, evidence, stacks, settings, say, coarse)
+        history += [replace(row, iteration=len(history) + row.iteration) for row in more]
     widths = measure_widths([item.shot for item in evidence], [item.observed for item in evidence])
     settings, choices = _with_estimates(settings, widths, evidence)
+    choices = [*decided, *choices]
     scene, evidence = _rebuilt(document, scene, evidence, settings)
     parameters = parameter_set(scene, settings)
-    moved = _carry_over(coarse, parameters)
+    moved = carry_over(coarse, parameters)
     start = _start_positions(evidence, parameters, settings)
     counting = _counts_photons(scene, stacks)
     noise = {
@@ -197,27 +204,63 @@ def parameter_set(scene: Scene, settings: FitSettings, *, coarse: bool = False) 
     """The parameters of all shots; ``coarse`` holds those that positions do not tell."""
     flags = settings.parameters
     if coarse:
-        flags = replace(flags, n_cells=False, mosaic_spread=False, polarization=False)
+        flags = replace(flags, n_cells=False, mosaic_spread=False, bandwidth=False, polarization=False)
     rows: list[Parameter] = detector_parameters(scene.detector, flags)
     rows += beam_parameters(scene.shots[0].experiment.beam, flags)
     for shot in scene.shots:
         crystal = shot.experiment.crystal
-        rows += orientation_parameters(shot.index, flags.orientation)
-        rows += cell_parameters(shot.index, crystal, replace(settings, parameters=flags))
+        knots = dict.fromkeys(flags.scan_varying, crystal.config.knots)
+        rows += at_knots(orientation_parameters(shot.index, flags.orientation), knots.get("orientation", ()))
+        of_cell = cell_parameters(shot.index, crystal, replace(settings, parameters=flags))
+        rows += at_knots(of_cell, knots.get("cell", ()))
         rows += size_parameters(shot.index, crystal, flags)
         rows += mosaic_parameters(shot.index, crystal, flags.mosaic_spread)
         rows.append(scale_parameter(shot.index, free=False))
     return ParameterSet(switch(rows, settings.parameters.fix, settings.parameters.free), model_tensors(scene))
 
 
+def constant(settings: FitSettings) -> FitSettings:
+    """``settings`` with crystals that do not drift."""
+    return replace(settings, parameters=replace(settings.parameters, scan_varying=()))
+
+
+def _decide_drift(
+    scene: Scene, evidence: list[Evidence], coarse: ParameterSet, settings: FitSettings
+) -> tuple[FitSettings, list[str]]:
+    """``settings`` with those curves alone that the positions determine, and what to say about it.
+
+    ``evidence`` is this process's share; the decision is that of all.
+    """
+    asked, flags = settings.parameters.scan_varying, settings.parameters
+    if not asked or not settings.solver.coarse:
+        return settings, []
+    if not any(shot.experiment.crystal.drifts for shot in scene.shots):
+        decision = too_short(asked, flags.knot_spacing)
+    else:
+
+        def make(kinds: Kinds) -> ParameterSet:
+            chosen = replace(flags, scan_varying=kinds)
+            return parameter_set(scene, replace(settings, parameters=chosen), coarse=True)
+
+        decision = choose(_blocks(evidence, settings), coarse, asked, make)
+    return replace(settings, parameters=replace(flags, scan_varying=decision.kinds)), [decision.reason]
+
+
 def _positions_stage(
-    scene: Scene, evidence: list[Evidence], held: Collection[int], settings: FitSettings, say: Say
+    scene: Scene,
+    evidence: list[Evidence],
+    held: Collection[int],
+    settings: FitSettings,
+    say: Say,
+    start: ParameterSet | None = None,
 ) -> tuple[list[Evidence], ParameterSet, list[Iteration]]:
-    """Rounds of a robust fit of positions, spots being assigned anew after each.
+    """Rounds of a robust fit of positions from the values of ``start``, spots being assigned anew after each.
 
     ``held``: the numbers of the shots that are this process's share.
     """
     parameters = parameter_set(scene, settings, coarse=True)
+    if start is not None:
+        carry_over(start, parameters)
     history: list[Iteration] = []
     near = False
     if not settings.solver.coarse or not parameters.free:
@@ -312,15 +355,3 @@ def _rebuilt(
     entries = {shot.index: shot.images for shot in scene.shots}
     fresh = build_scene(document, entries, settings, lambda _: None)
     return fresh, [replace(item, shot=shot) for item, shot in zip(evidence, fresh.shots, strict=True)]
-
-
-def _carry_over(coarse: ParameterSet, parameters: ParameterSet) -> tuple[int, ...]:
-    """Begin with the values of the positions stage; which ones it moved."""
-    names = {parameter.name: index for index, parameter in enumerate(coarse.parameters_)}
-    moved = []
-    with torch.no_grad():
-        for index, parameter in enumerate(parameters.parameters_):
-            if parameter.name in names and coarse.parameters_[names[parameter.name]].free:
-                parameters.values[index] = coarse.values[names[parameter.name]]
-                moved.append(index)
-    return tuple(moved)

@@ -16,6 +16,7 @@ from nbtorch.io.expt import ExperimentEntry
 from nbtorch.models import Beam, Crystal, Detector, Experiment, StructureFactors
 from nbtorch.models.detector import root_group
 from nbtorch.units import CLASSICAL_ELECTRON_RADIUS_SQUARED
+from refine.knots import scan_knots
 from refine.physical import chosen_groups
 from refine.settings import FitSettings
 
@@ -88,22 +89,28 @@ def build_scene(
     shots = []
     for index, entry in entries:
         still = entry.scan is None or settings.data.still or len(frames[index]) == 1
-        crystal = Crystal(crystal_for_fit(entry, settings))
+        crystal = Crystal(crystal_for_fit(entry, settings, 0 if still else len(frames[index])))
         experiment = Experiment(crystal, beams[entry.beam_index], detector, factors)
         shots.append(Shot(index, experiment, entry, frames[index], still))
     return Scene(tuple(shots), detector, factors, document, settings.data.amplitudes != "none")
 
 
-def crystal_for_fit(entry: ExperimentEntry, settings: FitSettings) -> CrystalConfig:
-    """The crystal of ``entry`` with the shape, size and mosaic spread that an .expt does not carry."""
+def crystal_for_fit(entry: ExperimentEntry, settings: FitSettings, frames: int) -> CrystalConfig:
+    """The crystal of ``entry`` with the shape, size and mosaic spread that an .expt does not carry, and with knots over
+    the ``frames`` of a scan where it may drift."""
     assert entry.crystal is not None
     spread = settings.crystal.mosaic_spread or 0.0
-    domains = settings.crystal.mosaic_domains or (1 if spread == 0 else MOSAIC_DOMAINS)
+    if settings.crystal.mosaic == "anisotropic" and not isinstance(spread, tuple):
+        spread = (spread, spread, spread)
+    smooth = max(spread) if isinstance(spread, tuple) else spread
+    domains = settings.crystal.mosaic_domains or (1 if smooth == 0 else MOSAIC_DOMAINS)
+    knots = scan_knots(entry.scan, frames, settings.parameters) if entry.scan is not None and frames else ()
     return replace(
         entry.crystal,
         shape=settings.render.shape,
         n_cells=settings.crystal.n_cells or DEFAULT_N_CELLS,
         mosaic=MosaicConfig(spread, domains),
+        knots=knots,
     )
 
 

@@ -13,6 +13,7 @@ from nbtorch.errors import ConfigError
 from refine.limits import NOT_NEGATIVE, ONE_OR_MORE, POSITIVE, Limit, check, not_empty
 
 ScaleKind = Literal["auto", "spot", "frame"]
+ScanVarying = Literal["orientation", "cell"]
 Parallax = Literal["layers", "mean", "dxtbx", "none"]
 
 
@@ -51,13 +52,20 @@ class CrystalSettings:
     """Start values that an .expt does not carry. None: estimated from the width of the spots, and said."""
 
     n_cells: tuple[float, float, float] | None = None
-    mosaic_spread: float | None = None  # degrees
+    mosaic: Literal["isotropic", "anisotropic"] = "isotropic"
+    mosaic_spread: float | tuple[float, float, float] | None = None  # degrees; three about a*, c × a* and c
     mosaic_domains: int = 0  # 0: one without mosaic spread, else as many as the data need
     cell_restraint: float | None = None  # relative sigma that ties the cell to the experiment's; None: free
 
     def __post_init__(self) -> None:
         limits = {"n_cells": POSITIVE, "mosaic_spread": NOT_NEGATIVE, "mosaic_domains": NOT_NEGATIVE}
         check("crystal", self, limits | {"cell_restraint": POSITIVE})
+        if isinstance(self.mosaic_spread, tuple) and self.mosaic == "isotropic":
+            raise ConfigError(
+                f"crystal.mosaic_spread={list(self.mosaic_spread)}",
+                "an isotropic spread is one number",
+                "Give one, or crystal.mosaic=anisotropic",
+            )
 
 
 @dataclass(frozen=True)
@@ -99,7 +107,11 @@ class RenderingSettings:
 
 @dataclass(frozen=True)
 class ParameterSettings:
-    """Which parameters are free. Each word is a switch; ``fix`` and ``free`` name single ones (shell patterns)."""
+    """Which parameters are free. Each word is a switch; ``fix`` and ``free`` name single ones (shell patterns).
+
+    ``scan_varying``: of orientation and cell, those that may be curves in the spindle angle, with a knot about every
+    ``knot_spacing`` degrees.
+    """
 
     orientation: bool = True
     cell: bool = True
@@ -109,11 +121,29 @@ class ParameterSettings:
     detector_rotation: bool = False
     beam_direction: bool = False
     wavelength: bool = False
+    spectrum_offset: bool = False
+    bandwidth: bool = False
     polarization: bool = False
+    scan_varying: tuple[ScanVarying, ...] = ()
+    knot_spacing: float = 10.0
     scale: ScaleKind = "auto"
     n_cells_tie: Literal["independent", "size"] = "independent"
     fix: tuple[str, ...] = ()
     free: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check("parameters", self, {"knot_spacing": POSITIVE})
+        for kind in self.scan_varying:
+            if not getattr(self, kind):
+                raise ConfigError(
+                    f"parameters.scan_varying=[{kind}]", f"parameters.{kind} is false", f"Give parameters.{kind}=true"
+                )
+        if self.spectrum_offset and self.wavelength:
+            raise ConfigError(
+                "parameters.spectrum_offset=true parameters.wavelength=true",
+                "they are one number: both shift every wavelength alike",
+                "Give one of them",
+            )
 
 
 @dataclass(frozen=True)
@@ -169,3 +199,16 @@ class FitSettings:
     def __post_init__(self) -> None:
         if not self.data.experiment:
             raise ConfigError("no data.experiment", "there is nothing to refine", "Give data.experiment=start.expt")
+        spread = self.crystal.mosaic_spread
+        if self.crystal.mosaic == "anisotropic" and not (self.parameters.mosaic_spread or isinstance(spread, tuple)):
+            raise ConfigError(
+                "crystal.mosaic=anisotropic",
+                "nothing makes its three spreads differ",
+                "Give parameters.mosaic_spread=true, or three numbers as crystal.mosaic_spread",
+            )
+        if len(self.beam.spectrum) < 2 and self.parameters.bandwidth:
+            raise ConfigError(
+                "parameters.bandwidth=true",
+                "a spectrum of one wavelength has no width to refine",
+                "Give beam.spectrum=[[offset in Å, weight], …] two entries or more, or beam=cu_kalpha",
+            )

@@ -32,7 +32,7 @@ _CLEARLY_BETTER = 4.0  # of the deviance: odds of e²
 _NEAR = 1.0  # rms (pixels) of the positions from which on pixels can be asked how they were sampled
 _HOPELESS = 8.0  # and beyond which no sampling and no amplitudes will mend it
 _BROADENING = 0.3  # of ln(width), by which spots differ where their shape is not the model's
-_SHAPES = ("n_a", "n_b", "n_c", "mosaic_spread")
+_SHAPES = ("n_a", "n_b", "n_c", "mosaic_spread", "mosaic_spread_a", "mosaic_spread_b", "mosaic_spread_c", "bandwidth")
 _ASKED = 40  # spots that are asked how they were sampled, of as few shots as hold them
 
 

@@ -123,6 +123,8 @@ _CAUSES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("shift_normal", "wavelength"), "a longer distance moves spots as a longer wavelength does"),
     (("wavelength", ".a"), "a longer wavelength moves spots as a smaller cell does"),
     (("beam.tilt", "shift_"), "a tilt of the beam moves spots as a shift of the detector does"),
+    (("spectrum_offset", ".a"), "a longer wavelength moves spots as a smaller cell does"),
+    (("bandwidth", "mosaic_spread"), "a wider spectrum smears spots as mosaic spread does"),
     (("scale", ".n_"), "a larger crystal is brighter, as a larger scale is"),
 )
 
@@ -139,6 +141,7 @@ def _cause(names: Sequence[str]) -> str:
 
 def _is_kind(name: str, kind: str) -> bool:
     """Whether parameter ``name`` is of ``kind``: ".a" is a cell length and ".rot_" a crystal's rotation."""
+    name = name.partition("@")[0]  # without the knot of a curve
     if kind == ".a":
         return name.startswith("crystal") and name.endswith((".a", ".b", ".c"))
     if kind == ".rot_":

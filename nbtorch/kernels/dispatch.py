@@ -144,8 +144,8 @@ def pixel_sum(
     tensors = (*panels, beam.incident, along_e, along_b, beam.kahn_factor, *sample_tensors(samples))
     statics = PixelSumStatics(RayStatics.of(samples, rays), LatticeStatics.of(settings, table, wavelength.dtype))
     if torch.compiler.is_compiling():
-        flat = lattice_op.flat_tensors((None, beam.incident, *of_lattice))
-        value: Tensor = pixel_sum_op.pixel_sum_value(tensors, flat, source_weight, *statics.flat)
+        inputs = statics.inputs(source_weight, (*tensors, beam.incident, *of_lattice))
+        value: Tensor = pixel_sum_op.pixel_sum_value(inputs, *statics.flat)
         return value
     summed: Tensor = PixelSum.apply(statics, source_weight, *tensors, beam.incident, *of_lattice)
     return summed

@@ -29,9 +29,17 @@ class PixelSumStatics:
     lattice: LatticeStatics
 
     @property
-    def flat(self) -> tuple[Any, ...]:
+    def flat(self) -> tuple[tuple[Tensor, ...], list[int], list[float]]:
         """The operators' last arguments."""
-        return *self.rays.flat, *self.lattice.flat
+        rays, lattice = self.rays, self.lattice
+        of_rays = [int(rays.point_pixel), int(rays.polarized), rays.layers, rays.oversample]
+        return rays.pixels, of_rays + lattice.choices, lattice.limits
+
+    @staticmethod
+    def inputs(source_weight: Tensor, tensors: Sequence[Tensor | None]) -> list[Tensor]:
+        """Their tensors, from those of :class:`PixelSum`."""
+        rays = [tensor for tensor in tensors[:N_RAYS] if tensor is not None]
+        return [*rays, *flat_tensors((None, *tensors[N_RAYS:])), source_weight]
 
 
 def _in_two_operators(statics: PixelSumStatics, tensors: Sequence[Any]) -> Tensor:
@@ -49,8 +57,7 @@ class PixelSum(torch.autograd.Function):
     def forward(ctx: Any, statics: PixelSumStatics, source_weight: Tensor, *tensors: Tensor | None) -> Tensor:
         ctx.statics = statics
         ctx.save_for_backward(source_weight, *tensors)
-        rays, lattice = tensors[:N_RAYS], flat_tensors((None, *tensors[N_RAYS:]))
-        value: Tensor = direct(pixel_sum_op.pixel_sum_value)(rays, lattice, source_weight, *statics.flat)
+        value: Tensor = direct(pixel_sum_op.pixel_sum_value)(statics.inputs(source_weight, tensors), *statics.flat)
         return value
 
     @staticmethod
@@ -61,11 +68,8 @@ class PixelSum(torch.autograd.Function):
             value = _in_two_operators(ctx.statics, saved)
             found = iter(torch.autograd.grad(value, wanted, grad, create_graph=True, materialize_grads=True))
             return (None, *(next(found) if need else None for need in needed))
-        source_weight, rays = saved[0], saved[1 : 1 + N_RAYS]
-        lattice = flat_tensors((None, *saved[1 + N_RAYS :]))
         wanted = [*needed[1 : 1 + N_RAYS], False, *needed[1 + N_RAYS :], needed[0]]
-        gradients = direct(pixel_sum_op.pixel_sum_gradient)(
-            grad, rays, lattice, source_weight, *ctx.statics.flat, wanted
-        )
+        inputs = ctx.statics.inputs(saved[0], saved[1:])
+        gradients = direct(pixel_sum_op.pixel_sum_gradient)(grad, inputs, *ctx.statics.flat, wanted)
         ordered = (gradients[-1], *gradients[:N_RAYS], *gradients[N_RAYS + 1 : -1])
         return (None, *(g if need else None for g, need in zip(ordered, needed, strict=True)))

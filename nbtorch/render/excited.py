@@ -48,11 +48,11 @@ class Excited:
 
 @dataclass(frozen=True)
 class _Sphere:
-    """wave: k₀ [3]; stars: rows a*, b*, c* [3, 3] at goniometer zero; turns: [J, 3, 3] at spindle angles phi [J]."""
+    """wave: k₀ [3]; stars: rows a*, b*, c* [3, 3] at goniometer zero, turned: [J, 3, 3] at spindle angles phi [J]."""
 
     wave: Floats
     stars: Floats
-    turns: Floats
+    turned: Floats
     phi: Floats
     slope: float  # reach = slope·max(|r|, LOW_ORDER) + band·|r|²
     band: float
@@ -79,7 +79,7 @@ def excited_reflections(
         limit = corner_resolution(experiment) if dmin is None else min(1 / dmin, corner_resolution(experiment))
         parts = [_events(sphere, hkl, limit) for hkl in _slabs(experiment, limit)]
         hkl, phi, miss = (np.concatenate([part[i] for part in parts]) for i in range(3))
-        ray = _rays(experiment, sphere, hkl, phi)
+        ray = _rays(experiment, hkl, phi)
         chosen, panel, fast, slow = _first_panels(experiment, ray, border, parallax)
     return Excited(hkl[chosen], panel, fast, slow, phi[chosen], miss[chosen])
 
@@ -106,10 +106,12 @@ def _sphere(experiment: Experiment, exposure: Exposure, margin: float) -> _Spher
     phi = exposure.phi_start + exposure.oscillation * (np.linspace(0, 1, count) if count > 1 else np.zeros(1))
     nodes = Exposure(phi[0], (phi[-1] - phi[0]) * count / max(count - 1, 1), count, "left")
     wavelength = _numpy(experiment.beam.sources()[1])
+    crystal = experiment.crystal
+    there = crystal.vectors_at(torch.as_tensor(phi).to(crystal.cell))[1]
     return _Sphere(
         wave=_numpy(mean_wave(experiment)),
-        stars=_numpy(experiment.crystal.vectors()[1]),
-        turns=_numpy(experiment.crystal.spindle_rotations(nodes)),
+        stars=_numpy(crystal.vectors()[1]),
+        turned=_numpy(there @ crystal.spindle_rotations(nodes).transpose(-1, -2)),
         phi=phi,
         slope=math.sin(math.radians(margin)),
         band=float(np.ptp(wavelength)) / 4,  # |k₀ + r| − |k₀| moves by ½|r|²·Δλ
@@ -140,7 +142,7 @@ def _events(sphere: _Sphere, hkl: Ints, limit: float) -> tuple[Ints, Floats, Flo
     inside = (length <= limit) & (length > 0)
     hkl, r, length = hkl[inside], r[inside], length[inside]
     # How far [m, J] the reflection is outside the sphere at each spindle angle.
-    turned = np.einsum("jab,mb->mja", sphere.turns, r)
+    turned = np.einsum("mi,jia->mja", hkl, sphere.turned)
     error = np.linalg.norm(turned + sphere.wave, axis=-1) - np.linalg.norm(sphere.wave)
     crosses = error[:, 1:] * error[:, :-1] < 0
     which, node = np.nonzero(crosses)
@@ -155,12 +157,12 @@ def _events(sphere: _Sphere, hkl: Ints, limit: float) -> tuple[Ints, Floats, Flo
     return tuple(np.concatenate(pair) for pair in zip(crossing, missed, strict=True))  # type: ignore[return-value]
 
 
-def _rays(experiment: Experiment, sphere: _Sphere, hkl: Ints, phi: Floats) -> torch.Tensor:
+def _rays(experiment: Experiment, hkl: Ints, phi: Floats) -> torch.Tensor:
     """Rays [m, 3]: of the crossing, or towards the point of the sphere nearest to a reflection that misses it."""
     crystal = experiment.crystal
     spindle = spindle_of(experiment)
-    angle = torch.as_tensor(phi).to(crystal.cell) * DEGREES
-    turned = prediction.turn(torch.as_tensor(hkl @ sphere.stars).to(crystal.cell), spindle, angle)
+    at = torch.as_tensor(phi).to(crystal.cell)
+    turned = prediction.turn(crystal.reflections(torch.as_tensor(hkl).to(at), at), spindle, at * DEGREES)
     return unit(mean_wave(experiment) + turned)
 
 

@@ -19,6 +19,9 @@ from nbtorch.units import DEGREES
 
 _BLOCK = 2**20  # rays (reflections × orientations × sources) at once: about 200 MB in double
 
+_NEWTON_ROUNDS = 2  # before the one that is differentiated: each squares an error of a hundredth of a radian or less
+_NUDGE = 1e-4  # radians
+
 
 class Prediction(NamedTuple):
     """Where n reflections fall. fast, slow: [n] pixels, (0, 0) at the corner of the first pixel."""
@@ -91,12 +94,45 @@ def sensor_of(detector: Detector, panel: Tensor) -> SensorStack:
 
 
 def _crossings(experiment: Experiment, hkl: Tensor, panel: Tensor, observed: Tensor, parallax: str) -> Prediction:
-    reciprocal = hkl @ experiment.crystal.vectors()[1]
-    ray, angle, crosses = prediction.crossing_prediction(
-        reciprocal, mean_wave(experiment), spindle_of(experiment), observed * DEGREES
-    )
+    crossing = _drifting_crossing if experiment.crystal.drifts else _constant_crossing
+    ray, angle, crosses = crossing(experiment, hkl, observed * DEGREES, observed * DEGREES)
     fast, slow, meets = _on_panels(experiment.detector, ray, panel, parallax)
     return Prediction(fast, slow, angle / DEGREES, torch.ones_like(fast), crosses & meets)
+
+
+def _constant_crossing(
+    experiment: Experiment, hkl: Tensor, angle: Tensor, observed: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(ray [n, 3], angle [n], valid [n]) of the crossing nearest to ``observed`` [n], of the crystal as it is when the
+    spindle is at ``angle`` [n]; radians."""
+    reciprocal = experiment.crystal.reflections(hkl, angle / DEGREES)
+    return prediction.crossing_prediction(reciprocal, mean_wave(experiment), spindle_of(experiment), observed)
+
+
+def _drifting_crossing(
+    experiment: Experiment, hkl: Tensor, angle: Tensor, observed: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """:func:`_constant_crossing` of the crystal as it is at the crossing: angle = c(angle), by Newton's method.
+
+    The derivative of the fixed point by a parameter is that of c over 1 − c′ (the implicit function theorem), which is
+    what the last step of Newton's method has when its own start and c′ are taken as constants.
+    """
+    with torch.no_grad():
+        for _ in range(_NEWTON_ROUNDS):
+            _, there, _ = _constant_crossing(experiment, hkl, angle, observed)
+            angle = angle + (there - angle) / (1 - _crossing_slope(experiment, hkl, angle, observed))
+        slope = _crossing_slope(experiment, hkl, angle, observed)
+    _, there, valid = _constant_crossing(experiment, hkl, angle, observed)
+    angle = angle + (there - angle) / (1 - slope)
+    scattered = prediction.turn(experiment.crystal.reflections(hkl, angle / DEGREES), spindle_of(experiment), angle)
+    wave = mean_wave(experiment)
+    return unit(torch.where(valid[:, None], wave + scattered, wave)), angle, valid
+
+
+def _crossing_slope(experiment: Experiment, hkl: Tensor, angle: Tensor, observed: Tensor) -> Tensor:
+    """c′ [n]: how the crossing moves with the spindle angle that the crystal is taken at."""
+    ahead, behind = (_constant_crossing(experiment, hkl, angle + step, observed)[1] for step in (_NUDGE, -_NUDGE))
+    return (ahead - behind) / (2 * _NUDGE)
 
 
 def _centroids(experiment: Experiment, hkl: Tensor, panel: Tensor, exposure: Exposure, parallax: str) -> Prediction:

@@ -52,9 +52,10 @@ def test_scenes_hold_every_pair_that_can_be() -> None:
 
 
 def test_every_parameter_of_the_models_is_checked_somewhere() -> None:
-    names = {name for beam in ("spread", "sources") for name in steepest(spot(Features(beam=beam)))}
+    names = {name for beam in ("spread", "sources") for name in steepest(spot(Features(beam=beam, drifts=True)))}
     assert names == {
         *(f"crystal.{n}" for n in ("cell", "rotation", "misset", "mosaic_spread", "n_cells", "spindle_axis")),
+        *(f"crystal.{n}" for n in ("rotation_knots", "cell_knots")),
         *(f"beam.{n}" for n in ("direction", "wavelength", "spectrum", "divergence", "kahn_factor")),
         *(f"beam.{n}" for n in ("polarization_axis", "fluence", "weight", "source_direction", "source_wavelength")),
         *(f"detector.{n}" for n in ("fast_axis", "slow_axis", "origin", "thickness", "absorption", "shift")),

@@ -106,6 +106,22 @@ def test_zero_mosaic_spread(kind: Literal["antithetic", "nanobragg"]) -> None:
         assert abs(spread) > 1e-3
 
 
+@pytest.mark.parametrize("spread", [(0.0, 0.0, 0.0), (0.0, 2.0, 0.0)])
+def test_zero_anisotropic_spread(spread: tuple[float, float, float]) -> None:
+    renderer = off_centre(replace(CRYSTAL, mosaic=MosaicConfig(spread, 8), misset=(2.0, 3.0, 4.0)))
+    check(renderer, ("crystal",), {"crystal.misset"})
+    found = gradients(renderer)["crystal.mosaic_spread"].abs()
+    if max(spread) == 0:  # ±v: the first order cancels
+        assert float(found.max()) < 1e-12
+    else:  # but not where the other axes spread, since v has all three components
+        assert float(found.min()) > 1e-3
+
+
+def test_knots_without_drift() -> None:
+    renderer = off_centre(replace(CRYSTAL, knots=(0.0, 1.0, 3.0)), Exposure(0.5, 1.0, 2))
+    check(renderer, ("crystal",), {"crystal.rotation_knots", "crystal.cell_knots", "crystal.rotation"})
+
+
 def test_zero_rotation_vectors_and_zero_spindle_angle() -> None:
     renderer = off_centre(CRYSTAL, Exposure(0.0, 0.0, 1))
     zero = ("crystal.rotation", "crystal.misset", "detector.rotation", "detector.shift")

@@ -75,6 +75,7 @@ def steepest(renderer: Renderer) -> dict[str, float]:
 
 GEOMETRIC = frozenset(
     [f"crystal.{name}" for name in ("cell", "rotation", "misset", "mosaic_spread", "spindle_axis")]
+    + ["crystal.rotation_knots", "crystal.cell_knots"]
     + [f"beam.{name}" for name in ("wavelength", "spectrum", "source_wavelength")]
 )
 

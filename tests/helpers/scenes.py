@@ -31,7 +31,8 @@ FEATURES: dict[str, tuple[object, ...]] = {
     "shape": ("square", "round", "gauss", "tophat", "gauss_hkl"),
     "detector": ("bare", "sensor", "layers", "curved", "point"),
     "beam": ("single", "spread", "sources"),
-    "mosaic": ("none", "antithetic", "nanobragg"),
+    "mosaic": ("none", "antithetic", "nanobragg", "anisotropic"),
+    "drifts": (False, True),
     "interpolation": ("nearest", "tricubic"),
     "panels": (1, 2),
     "sampling": ("midpoint", "left"),
@@ -50,6 +51,7 @@ class Features:
     detector: str = "bare"
     beam: str = "single"
     mosaic: str = "none"
+    drifts: bool = False
     interpolation: Literal["nearest", "tricubic"] = "nearest"
     panels: int = 1
     sampling: PhiSampling = "midpoint"
@@ -61,6 +63,7 @@ class Features:
         return "-".join(
             [self.mode, self.shape, self.detector, self.beam, f"mosaic_{self.mosaic}", self.interpolation]
             + [f"{self.panels}panels", self.sampling, f"over{self.oversample}"]
+            + ["drifts"] * self.drifts
             + ["water"] * self.water
             + ["nopolar"] * (not self.polarized)
         )
@@ -88,6 +91,7 @@ def crystal_config(features: Features) -> CrystalConfig:
         "none": MosaicConfig(),
         "antithetic": MosaicConfig(3.0, 4),
         "nanobragg": MosaicConfig(3.0, 3, "nanobragg"),
+        "anisotropic": MosaicConfig((3.0, 1.5, 4.0), 4),
     }[features.mosaic]
     return CrystalConfig(
         cell=(21.0, 24.0, 27.0, 82.0, 97.0, 104.0),
@@ -98,6 +102,7 @@ def crystal_config(features: Features) -> CrystalConfig:
         fudge=0.4 if features.shape == "tophat" else 1.1,  # wide enough that several pixels lie inside
         mosaic=mosaic,
         goniometer=GoniometerConfig(axis=(0.1, 0.2, 1.0)),
+        knots=(19.0, 20.5, 21.0, 24.0) if features.drifts else (),
     )
 
 

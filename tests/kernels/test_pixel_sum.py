@@ -13,7 +13,9 @@ from torch import Tensor
 from nbtorch.config import LatticeSettings
 from nbtorch.functional.structure_factor import StructureFactorTable
 from nbtorch.kernels import fuses, lattice_sum, pixel_rays, pixel_sum
-from nbtorch.kernels.native import lattice_op, library, pixel_sum_op
+from nbtorch.kernels.lattice_function import LatticeStatics
+from nbtorch.kernels.native import library, pixel_sum_op
+from nbtorch.kernels.pixel_sum_function import PixelSumStatics
 from nbtorch.kernels.rays_function import RayStatics, sample_tensors
 from nbtorch.kernels.reference import BeamFrame, LatticeTensors, PanelFrames, SampleGrid, sum_in_pixels
 from tests.kernels.scenarios import LatticeScene, RayScene, grid_scene, lattice_scene, normal, uniform, worst
@@ -200,15 +202,14 @@ def test_a_pixel_on_a_panel_that_is_not_there_is_an_error() -> None:
 def test_pixel_sum_operators_pass_opcheck() -> None:
     pixels = scene("square", "nearest", grid=(5, 1, 2))
     panels, beam, samples, source_weight, of_lattice, rays, settings = pixels.arguments(pixels.tensors)
-    statics = lattice_op.flat_settings(settings, of_lattice.table, torch.float64)
     of_rays = [*panels, *(beam.incident,) * 3, beam.kahn_factor, *sample_tensors(samples)]
-    values = (None, beam.incident, *of_lattice[:4], of_lattice.table.values, of_lattice.weight)
-    lattice = lattice_op.flat_tensors(values)
-    indices, *others = RayStatics.of(samples, rays).flat
-    flat = (list(indices), *others, *statics)
-    leaves = [[t.clone().requires_grad_() for t in group] for group in (of_rays, lattice)]
-    torch.library.opcheck(pixel_sum_op.pixel_sum_value, (*leaves, source_weight, *flat))
-    wanted = [True] * (len(of_rays) + len(lattice) + 1)
+    inputs = [*of_rays, beam.incident.new_empty(0), beam.incident, *of_lattice[:4], of_lattice.table.values]
+    inputs += [of_lattice.weight, source_weight]
+    of_both = LatticeStatics.of(settings, of_lattice.table, torch.float64)
+    indices, choices, limits = PixelSumStatics(RayStatics.of(samples, rays), of_both).flat
+    leaves = [tensor.clone().requires_grad_() for tensor in inputs]
+    torch.library.opcheck(pixel_sum_op.pixel_sum_value, (leaves, list(indices), choices, limits))
+    wanted = [True] * len(inputs)
     torch.library.opcheck(
-        pixel_sum_op.pixel_sum_gradient, (normal(1, 5), of_rays, lattice, source_weight, *flat, wanted)
+        pixel_sum_op.pixel_sum_gradient, (normal(1, 5), inputs, list(indices), choices, limits, wanted)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +12,13 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from nbtorch.config import CrystalConfig, Exposure, GoniometerConfig, Mat3, MosaicConfig, PhiSampling
+from nbtorch.errors import ConfigError
 from nbtorch.functional.cell import cell_of
+from nbtorch.functional.rotation import rotation_matrix
+from nbtorch.functional.spline import spline_weights
 from nbtorch.models import Crystal
 from nbtorch.models.crystal import mosaic_vectors, spindle_angles
+from nbtorch.units import DEGREES
 
 U: Mat3 = ((0.36, 0.48, -0.8), (-0.8, 0.6, 0.0), (0.48, 0.64, 0.6))
 CONFIG = CrystalConfig(cell=(40.0, 50.0, 60.0, 80.0, 95.0, 105.0), orientation=U, misset=(10.0, -20.0, 30.0))
@@ -95,6 +100,84 @@ def test_antithetic_spread_is_the_rms_rotation_about_every_axis() -> None:
     vectors = np.degrees(rotations.as_rotvec())
     np.testing.assert_allclose(vectors.mean(0), 0, atol=1e-14)
     np.testing.assert_allclose(np.sqrt((vectors**2).mean(0)), 0.5, rtol=1e-12)
+
+
+def test_anisotropic_spread_is_the_rms_rotation_about_the_axes_of_the_crystal() -> None:
+    crystal = Crystal(replace(CONFIG, mosaic=MosaicConfig((0.5, 0.1, 0.3), 12)))
+    with torch.no_grad():
+        crystal.rotation.copy_(torch.tensor([3.0, -4.0, 5.0]))
+    direct, reciprocal = (rows.detach().numpy() for rows in crystal.vectors())
+    axes = np.array([reciprocal[0], np.cross(direct[2], reciprocal[0]), direct[2]])
+    axes /= np.linalg.norm(axes, axis=1, keepdims=True)
+    np.testing.assert_allclose(axes @ axes.T, np.eye(3), rtol=0, atol=1e-14)
+    vectors = np.degrees(Rotation.from_matrix(crystal.mosaic_rotations().detach().numpy()).as_rotvec()) @ axes.T
+    np.testing.assert_allclose(vectors.mean(0), 0, atol=1e-14)
+    np.testing.assert_allclose(np.sqrt((vectors**2).mean(0)), (0.5, 0.1, 0.3), rtol=1e-12)
+
+
+def test_an_isotropic_spread_makes_the_domains_that_it_always_made() -> None:
+    crystal = Crystal(replace(CONFIG, mosaic=MosaicConfig(0.5, 12)))
+    expected = rotation_matrix(
+        torch.tensor(0.5).double() * DEGREES * torch.tensor(mosaic_vectors(MosaicConfig(0.5, 12)))
+    )
+    assert torch.equal(crystal.mosaic_rotations(), expected)
+
+
+@pytest.mark.parametrize(
+    ("mosaic", "told"),
+    [
+        (((0.1, 0.2, 0.3), 8, "nanobragg"), "isotropic"),
+        (((0.1, 0.2), 8), "neither one number nor three"),
+        (((0.0, 0.1, 0.0), 1), "one domain cannot spread"),
+        (((0.0, -0.1, 0.0), 8), "zero or more"),
+    ],
+)
+def test_a_spread_that_cannot_be_is_refused(mosaic: tuple[Any, ...], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        MosaicConfig(*mosaic)
+
+
+def drifting() -> Crystal:
+    crystal = Crystal(replace(CONFIG, knots=(0.0, 10.0, 25.0, 40.0), mosaic=MosaicConfig(0.4, 6)))
+    with torch.no_grad():
+        crystal.rotation_knots.copy_(torch.linspace(-0.3, 0.4, 12).reshape(4, 3).sin())
+        crystal.cell_knots.copy_(0.1 * torch.linspace(0, 9, 24).reshape(4, 6).cos())
+    return crystal
+
+
+def test_a_drifting_crystal_is_at_every_step_the_crystal_of_that_angle() -> None:
+    crystal, exposures = drifting(), [Exposure(3.0, 4.0, 2), Exposure(25.0, 0.0, 1)]
+    for found, exposure in zip(crystal.bases(exposures, crystal.vectors()[0]), exposures, strict=True):
+        steps = found.detach().reshape(exposure.steps, 6, 3, 3)
+        for basis, phi in zip(steps, spindle_angles(exposure, crystal.cell), strict=True):
+            weights = spline_weights(phi[None], crystal.knots, crystal.curvatures)[0]
+            still = Crystal(replace(CONFIG, mosaic=MosaicConfig(0.4, 6)))
+            with torch.no_grad():
+                still.rotation.copy_(weights @ crystal.rotation_knots)
+                still.cell.add_(weights @ crystal.cell_knots)
+            expected = still.basis(Exposure(float(phi))).detach()
+            torch.testing.assert_close(basis, expected, rtol=0, atol=1e-12)  # Å
+
+
+def test_a_drifting_crystal_is_named_by_its_mean() -> None:
+    crystal = drifting()
+    expected = torch.tensor(CONFIG.cell).double() + crystal.cell_knots.detach().mean(0)
+    torch.testing.assert_close(cell_of(crystal.vectors()[0])[:3].detach(), expected[:3], rtol=1e-13, atol=0)
+    turn = Rotation.from_rotvec(crystal.rotation_knots.detach().mean(0).numpy(), degrees=True).as_matrix()
+    expected_turn = Rotation.from_euler("xyz", CONFIG.misset, degrees=True).as_matrix() @ turn @ np.array(U)
+    np.testing.assert_allclose(crystal.lab_rotation().detach(), expected_turn, rtol=0, atol=1e-14)
+
+
+def test_knots_that_do_not_move_make_the_constant_crystal() -> None:
+    still, drifts = (Crystal(replace(CONFIG, knots=knots)) for knots in ((), (0.0, 10.0, 20.0)))
+    exposure = Exposure(3.0, 8.0, 5)
+    torch.testing.assert_close(drifts.basis(exposure), still.basis(exposure), rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("knots", [(3.0,), (3.0, 3.0), (5.0, 4.0, 6.0)])
+def test_knots_that_are_no_curve_are_refused(knots: tuple[float, ...]) -> None:
+    with pytest.raises(ConfigError, match="two angles or more, rising"):
+        replace(CONFIG, knots=knots)
 
 
 def test_domains_of_zero_spread_are_one_crystal() -> None:

@@ -29,6 +29,7 @@ SCENES = {
     "rich": RICH,
     "square": replace(RICH, shape="square", beam="sources", interpolation="tricubic"),
     "gauss": replace(RICH, shape="gauss", mosaic="nanobragg", detector="sensor", polarized=False),
+    "drifting": replace(RICH, drifts=True, mosaic="anisotropic", oversample=1),
     "bare": replace(RICH, shape="round", detector="bare", beam="single", mosaic="none", oversample=1, water=False),
     "point": replace(RICH, detector="point", water=False, panels=1),
 }
@@ -65,7 +66,10 @@ def block_of(features: Features, exposures: tuple[Exposure, ...], **changes: obj
         shot.detector.rotation.add_(0.3)
         shot.crystal.rotation.add_(0.2)
     water = 2e-5 if features.water else 0.0
-    rendering = RenderSettings(oversample=features.oversample, interpolation=features.interpolation, water=water)
+    # culled, the two ways would leave out other samples, up to 1e-10 of the peak
+    rendering = RenderSettings(
+        oversample=features.oversample, interpolation=features.interpolation, water=water, culling=0.0
+    )
     rendering = replace(rendering, **changes)  # type: ignore[arg-type]
     # µ = 0 is a switch to capture 1, and has no derivative
     bare = () if features.detector in ("sensor", "layers") else ("detector.absorption",)

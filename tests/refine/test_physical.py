@@ -290,6 +290,8 @@ SWITCHED = {
     "detector_rotation": "detector.detector.rot_",
     "beam_direction": "beam.tilt_",
     "wavelength": "beam.wavelength",
+    "spectrum_offset": "beam.spectrum_offset",
+    "bandwidth": "beam.bandwidth",
     "polarization": "beam.polarization_fraction",
 }
 
@@ -299,8 +301,11 @@ def test_each_word_frees_its_own_parameters(word: str) -> None:
     off = ParameterSettings(**{f.name: False for f in fields(ParameterSettings) if isinstance(f.default, bool)})
     shots = tiny.experiments(mosaic=MosaicConfig(0.1, 8))
     flags = replace(off, **{word: True})
-    rows = tiny.parameter_rows(shots, flags) + mosaic_parameters(0, shots[0].crystal, flags.mosaic_spread)
-    rows += beam_parameters(Beam(replace(tiny.beam_config(), kahn_factor=0.5)), flags)
+    rows = tiny.parameter_rows(shots, replace(flags, bandwidth=False)) + mosaic_parameters(
+        0, shots[0].crystal, flags.mosaic_spread
+    )
+    spectrum = ((-0.01, 1.0), (0.01, 2.0))
+    rows += beam_parameters(Beam(replace(tiny.beam_config(), kahn_factor=0.5, spectrum=spectrum)), flags)
     freed = {row.name for row in rows if row.free}
     assert freed
     assert all(name.startswith(SWITCHED[word]) for name in freed)
