@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
-from benchmarks import against_nanobragg, culling, kernel_cost, memory, scaling, threads
+from benchmarks import against_nanobragg, basin, culling, kernel_cost, many_frames, memory, scaling, threads
 from benchmarks.measuring import machine, table, write
 
 CLAIMS: dict[str, Callable[[int], list[dict[str, Any]]]] = {
@@ -22,6 +22,8 @@ CLAIMS: dict[str, Callable[[int], list[dict[str, Any]]]] = {
     "culling": culling.run,
     "scaling": lambda _: scaling.run(),
     "memory": lambda smaller: memory.run((512 // smaller, 1024 // smaller)),
+    "many_frames": lambda _: many_frames.run(),
+    "basin": lambda smaller: basin.run(100 // smaller),
 }
 
 
@@ -29,7 +31,9 @@ def main() -> None:
     """Run the claims named, or all of them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("claims", nargs="*", help=f"of {', '.join(CLAIMS)}; by default all")
-    parser.add_argument("--smaller", type=int, default=1, help="divide the side of the detectors by this")
+    parser.add_argument(
+        "--smaller", type=int, default=1, help="divide the side of the detectors, or the number of starts, by this"
+    )
     parser.add_argument("--threads", type=int, default=1, help="threads of both programs")
     chosen = parser.parse_args()
     if unknown := set(chosen.claims) - set(CLAIMS):

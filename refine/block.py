@@ -12,6 +12,7 @@ from nbtorch.models import Experiment
 from nbtorch.render import PixelSelection, Renderer
 from nbtorch.render.scene import Scene, scenes
 from nbtorch.render.tangents import SceneTangents, scenes_and_tangents, serves
+from refine.panel_columns import PanelColumns, merged
 from refine.parameters import ParameterSet
 from refine.shoeboxes import Shoeboxes, background_columns
 
@@ -99,33 +100,48 @@ class Block:
     @torch.no_grad()
     def jacobian(self, parameters: ParameterSet) -> tuple[Tensor, Tensor]:
         """Spots [B, Q] and their derivatives [B, Q, T] by the free parameters that move this block."""
+        spots, columns = self.panel_columns(parameters)
+        return spots, columns.expanded()
+
+    @torch.no_grad()
+    def panel_columns(self, parameters: ParameterSet) -> tuple[Tensor, PanelColumns]:
+        """:meth:`jacobian` in as few columns as the panels allow."""
         place = parameters.of_block(self.index)
         values = parameters.values.detach()[place]
 
         if not place:
-            return self.model(parameters), torch.zeros(*self.boxes.valid.shape, 0, dtype=values.dtype)
+            none = torch.zeros(*self.boxes.valid.shape, 0, dtype=values.dtype)
+            return self.model(parameters), PanelColumns(none, self.boxes.panel, None)
 
         def derive(free: Tensor) -> list[Scene]:
             return self._scenes(parameters.changes(self.index, free))
 
         of_frames = scenes_and_tangents(derive, values)
         if not serves(of_frames[0][0], self.renderers.settings):
-            return self.forward_mode(parameters)
-        photons, columns = self.renderers.columns(of_frames)
-        photons, columns = self._scaled(parameters, photons, columns)
+            spots, columns = self.forward_mode(parameters)
+            return spots, PanelColumns(columns, self.boxes.panel, None)
+        few, spread = merged([dots for _, dots in of_frames]) or (None, None)
+        if few is not None:
+            of_frames = [(scene, dots) for (scene, _), dots in zip(of_frames, few, strict=True)]
+        photons, columns = self._scaled(parameters, *self.renderers.columns(of_frames), spread)
         valid = self.boxes.valid
         spots = torch.where(valid, photons[self.boxes.position], 0)
-        return spots, columns.T.contiguous()[self.boxes.position] * valid[..., None]
+        columns = columns.T.contiguous()[self.boxes.position] * valid[..., None]
+        return spots, PanelColumns(columns, self.boxes.panel, spread)
 
-    def _scaled(self, parameters: ParameterSet, photons: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-        """``photons`` [P] and their ``columns`` [T, P], times the block's scale where it has one."""
+    def _scaled(
+        self, parameters: ParameterSet, photons: Tensor, columns: Tensor, spread: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """``photons`` [P] and their ``columns`` [R, P], times the block's scale where it has one."""
         scale = parameters.changes(self.index).get("scale")
         if scale is None:
             return photons, columns
         # linear, as all that a parameter moves
         entries = [parameters.parameters_[i].entries for i in parameters.of_block(self.index)]
         moved = [sum(entry.coefficient for entry in of_one if entry.tensor == "scale") for of_one in entries]
-        return photons * scale, columns * scale + columns.new_tensor(moved)[:, None] * photons
+        by_scale = columns.new_tensor(moved)
+        by_scale = by_scale if spread is None else spread[0] @ by_scale  # a scale moves no panel: on all the same
+        return photons * scale, columns * scale + by_scale[:, None] * photons
 
     @torch.no_grad()
     def forward_mode(self, parameters: ParameterSet) -> tuple[Tensor, Tensor]:

@@ -21,8 +21,9 @@ from nbtorch.models import Experiment
 from nbtorch.render.predict import frame_number, mean_wave, predict, spindle_angle, spindle_of
 from nbtorch.units import DEGREES
 from refine.normal import BlockNormal, assemble, joint
-from refine.objective import Linearization, Scores, restrained, restraint_loss
+from refine.objective import Linearization, restrained, restraint_loss
 from refine.observations import Observations
+from refine.panel_columns import Directions, Scores, directions
 from refine.parameters import ParameterSet
 from refine.processes import is_first, listed, total_number
 
@@ -103,6 +104,8 @@ class PositionBlock:
             phi = spindle_angle(seen.frame, positions.scan)
             self.spindle_share = spindle_share(positions.experiment, seen.hkl, phi).clamp(min=_LEAST_SHARE)
         self.sharpness = _sharpness(seen, self.spindle_share, still=positions.scan is None)
+        self._along: tuple[tuple[ParameterSet, tuple[int, ...]], Directions] | None = None
+        self._last: tuple[ParameterSet, Tensor, Residuals] | None = None
 
     def predicted(self, changes: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Predictions [n, 3] and validity [n] with the model tensors ``changes``."""
@@ -112,9 +115,16 @@ class PositionBlock:
 
     def residuals(self, parameters: ParameterSet) -> Residuals:
         """Observed − predicted at the current values."""
-        with torch.no_grad():
-            value, valid = self.predicted(parameters.changes(self.index))
-        return Residuals(self.target - value, valid)
+        now = parameters.values.detach()
+        if self._last is None or self._last[0] is not parameters or not torch.equal(self._last[1], now):
+            with torch.no_grad():
+                self._remember(parameters, *self.predicted(parameters.changes(self.index)))
+        assert self._last is not None
+        return self._last[2]
+
+    def _remember(self, parameters: ParameterSet, value: Tensor, valid: Tensor) -> None:
+        """Keep the residuals with the values that they belong to: a step asks for them several times."""
+        self._last = parameters, parameters.values.detach().clone(), Residuals(self.target - value, valid)
 
     def jacobian(self, parameters: ParameterSet) -> Tensor:
         """Derivatives [n, 3, T] of the predictions."""
@@ -123,8 +133,20 @@ class PositionBlock:
 
         if not place:
             return torch.zeros(*self.target.shape, 0, dtype=values.dtype)
-        _, (columns,) = tangents(lambda free: self.predicted(parameters.changes(self.index, free))[:1], values)
-        return columns.permute(1, 2, 0) if columns is not None else values.new_zeros(*self.target.shape, len(place))
+        few = self._directions(parameters, place)
+        found = tangents(lambda free: self.predicted(parameters.changes(self.index, free)), values, few.along)
+        (value, valid), (columns, _) = found
+        self._remember(parameters, value, valid)
+        if columns is None:
+            return values.new_zeros(*self.target.shape, len(place))
+        return few.expanded(columns, self.positions.observed.panel)
+
+    def _directions(self, parameters: ParameterSet, place: Sequence[int]) -> Directions:
+        """The directions for the parameters at ``place``, made once for the same of them."""
+        asked = parameters, tuple(place)
+        if self._along is None or self._along[0][0] is not parameters or self._along[0][1] != asked[1]:
+            self._along = asked, directions(parameters, place, self.positions.experiment.detector)
+        return self._along[1]
 
 
 def _sharpness(seen: Observations, share: Tensor, *, still: bool) -> Tensor:
@@ -180,12 +202,12 @@ class PositionObjective:
         """Loss and normal equations at the current values."""
         normals, scores = [], []
         for number, block in enumerate(self.blocks):
-            scaled, weight = self._weighted(number, parameters)
             columns = block.jacobian(parameters) * (block.sharpness / self.spread[number])[:, :, None]
+            scaled, weight = self._weighted(number, parameters)
             weighted = columns * weight[:, :, None]
             score = Scores(torch.einsum("nki,nk->ni", weighted, scaled), weighted.transpose(1, 2) @ columns)
             scores.append(score)
-            normals.append(BlockNormal(score.matrices.sum(0), score.gradient.sum(0)))
+            normals.append(BlockNormal(*score.total()))
         own = assemble(normals, len(parameters.shared), [block.index for block in self.blocks])
         return Linearization(self.loss(parameters), restrained(joint(own), parameters), (), tuple(scores))
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from nbtorch.config import BeamConfig, CrystalConfig, DetectorConfig, Mat3
 from nbtorch.models import Crystal, Detector, Experiment
 from refine.evidence import Evidence, moved_experiment
+from refine.misfit import box_chi_square, misfit
 from refine.module import FitModule
 from refine.outcome import (
     Correlation,
@@ -25,10 +26,10 @@ from refine.outcome import (
     SpotRow,
 )
 from refine.parameters import ParameterSet
+from refine.plans import predicted_centres
 from refine.problem import Problem
 from refine.processes import exchange, listed, total, total_number
 from refine.scene import Shot
-from refine.stages import box_chi_square, misfit, predicted_centres
 from refine.uncertainty import Uncertainty, uncertainty
 
 _FISHER_UP_TO = 1.2  # mean z² under the spots up to which the model explains the data, and Fisher's sigmas hold

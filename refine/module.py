@@ -10,14 +10,16 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from refine.misfit import misfit
 from refine.objective import Objective
 from refine.outcome import Iteration
 from refine.parameters import ParameterSet
 from refine.problem import Problem
 from refine.processes import agreed, is_first, total_number
 from refine.solvers import SOLVERS, Step
-from refine.stages import Stage, build, first_stage, misfit, next_stage
+from refine.stages import Stage, build, first_stage, next_stage
 
+_LOOSE_TOLERANCE = 3e-3  # of a stage that another follows
 _ROBUST_TOLERANCE = 1e-4  # of a loss that is no likelihood
 _WORTH = 0.9  # of the positions' rms: what pixels of other shapes must reach to be believed before the centroids
 _LOOK_AFTER, _PLAINLY = 4, 3.0  # iterations, and mean z² under the spots, after which their shapes are taken as wrong
@@ -90,7 +92,8 @@ class FitModule(pl.LightningModule):
         step = self.solver.step(self.objective(), self.values)
         self._record(step)
         settings = self.problem.settings.solver
-        tolerance = settings.tolerance if self.stage.errors is None else max(settings.tolerance, _ROBUST_TOLERANCE)
+        least = _LOOSE_TOLERANCE if self.stage.loose else 0.0 if self.stage.errors is None else _ROBUST_TOLERANCE
+        tolerance = max(settings.tolerance, least)
         small = step.loss_before - step.loss_after <= tolerance * abs(step.loss_before)
         wrong = self._shapes_are_wrong()  # every process looks
         if agreed(not step.accepted or step.move < settings.step_tolerance or small or wrong):

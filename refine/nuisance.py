@@ -18,6 +18,7 @@ from torch import Tensor
 from refine.losses import Noise, variance
 from refine.spot_errors import SpotErrors, error_columns
 
+_ROUNDS_NEARBY = 3
 _RIDGE = 1e-10  # relative; a column that is all zero must not make the small systems singular
 
 
@@ -56,51 +57,70 @@ class _Boxes:
     least: Tensor
     free_scale: bool
 
-    def fit(self, weight: Tensor, errors: Tensor) -> BoxFit:
-        """Least squares under ``weight`` [B, Q] with the spots' own ``errors`` [B, Q, E]."""
-        spot = self.model[..., None] if self.free_scale else self.columns[..., :0]
-        first, last = spot.shape[-1], spot.shape[-1] + self.columns.shape[-1]
+    def rows(self, errors: Tensor) -> Tensor:
+        """The design, a row a number: spot (where its scale is free), background, ``errors`` [B, Q, E]; the target."""
+        spot = self.model[:, None] if self.free_scale else self.model[:, None][:, :0]
         target = self.counts if self.free_scale else self.counts - self.model
-        solution, inverse = _solve(torch.cat([spot, self.columns, errors], dim=-1), weight, target, errors.shape[-1])
+        return torch.cat([spot, self.columns.mT, errors.mT, target[:, None]], dim=1)
+
+    def fit(self, weight: Tensor, errors: Tensor, rows: Tensor | None = None) -> BoxFit:
+        """Least squares under ``weight`` [B, Q] with the spots' own ``errors`` [B, Q, E]; ``rows``: as above."""
+        rows = self.rows(errors) if rows is None else rows
+        first, last = int(self.free_scale), int(self.free_scale) + self.columns.shape[-1]
+        solution, inverse = _solve(rows, weight, errors.shape[-1])
         scale, sigma, signal = torch.ones_like(weight[:, 0]), torch.zeros_like(weight[:, 0]), self.model
         if self.free_scale:
-            solution = self._without_negative(solution, weight)
+            solution = self._without_negative(solution, rows, weight)
             scale, sigma = solution[:, 0], inverse[:, 0, 0].clamp(min=0).sqrt()
             signal = scale[:, None] * self.model
         background, error = solution[:, first:last], solution[:, last:]
-        total = torch.maximum(_times(self.columns, background), self.least) + signal + _times(errors, error)
+        total = torch.maximum(_sum(rows[:, first:last], background), self.least) + signal
+        if errors.shape[-1]:
+            total = total + _sum(rows[:, last:-1], error)
         return BoxFit(scale, background, total, signal, weight, sigma, errors, (error**2).sum(1))
 
-    def _without_negative(self, solution: Tensor, weight: Tensor) -> Tensor:
+    def _without_negative(self, solution: Tensor, rows: Tensor, weight: Tensor) -> Tensor:
         """``solution`` with the background alone in the boxes whose scale is negative."""
-        if not bool((solution[:, 0] < 0).any()):
+        negative = solution[:, 0] < 0
+        if not bool(negative.any()):
             return solution
-        alone, _ = _solve(self.columns, weight, self.counts)
-        alone = torch.nn.functional.pad(alone, (1, solution.shape[-1] - alone.shape[-1] - 1))
-        return torch.where(solution[:, :1] < 0, alone, solution)
+        last = 1 + self.columns.shape[-1]
+        alone, _ = _solve(torch.cat([rows[negative, 1:last], rows[negative, -1:]], dim=1), weight[negative])
+        changed = solution.clone()
+        changed[negative] = torch.nn.functional.pad(alone, (1, solution.shape[-1] - last))
+        return changed
 
 
-def _times(columns: Tensor, solution: Tensor) -> Tensor:
-    return (columns @ solution[..., None])[..., 0]
+def _sum(rows: Tensor, solution: Tensor) -> Tensor:
+    """Σ rows·solution [B, Q] of ``rows`` [B, n, Q] and ``solution`` [B, n]: for few rows faster than a product."""
+    return (rows * solution[..., None]).sum(1)
 
 
-def _solve(columns: Tensor, weight: Tensor, counts: Tensor, known: int = 0) -> tuple[Tensor, Tensor]:
-    """Weighted least squares of each box: solution [B, n] and inverse normal matrix [B, n, n]; columns [B, Q, n].
+def _solve(rows: Tensor, weight: Tensor, known: int = 0) -> tuple[Tensor, Tensor]:
+    """Weighted least squares of each box: solution [B, n] and inverse normal matrix [B, n, n].
 
-    The last ``known`` numbers of the solution are expected to be 0 ± 1.
+    rows: [B, n + 1, Q] the design, a row a number, and last the target. The last ``known`` numbers of the solution are
+    expected to be 0 ± 1.
     """
-    weighted = columns * weight[..., None]
-    normal = columns.transpose(1, 2) @ weighted
-    if known:
-        normal.diagonal(dim1=1, dim2=2)[:, -known:] += 1
+    gram = (rows * weight[:, None]) @ rows.mT
+    normal, pulled = gram[:, :-1, :-1], gram[:, :-1, -1]
+    inverse = _inverse(normal, known)
+    return (inverse * pulled[:, None]).sum(-1), inverse
+
+
+def _inverse(normal: Tensor, known: int) -> Tensor:
+    """Inverse [B, n, n] of normal matrices, the last ``known`` numbers being expected to be 0 ± 1."""
     size = normal.diagonal(dim1=1, dim2=2)
+    if known:
+        normal, size = normal.clone(), size.clone()
+        size[:, -known:] += 1
+        normal.diagonal(dim1=1, dim2=2).copy_(size)
     # scaled to a unit diagonal first: scales and backgrounds differ by many orders of magnitude; an empty column
     # (a spot that does not reach its box) has no solution but 0
     empty = size <= 0
     root = torch.where(empty, 0, size.clamp(min=1e-300).rsqrt())
-    scaled = normal * root[:, :, None] * root[:, None, :]
-    inverse = torch.linalg.inv(scaled + torch.diag_embed(empty + _RIDGE)) * root[:, :, None] * root[:, None, :]
-    return _times(inverse, (weighted.transpose(1, 2) @ counts[..., None])[..., 0]), inverse
+    across = root[:, :, None] * root[:, None, :]
+    return torch.linalg.inv(normal * across + torch.diag_embed(empty + _RIDGE)) * across
 
 
 def solve_boxes(
@@ -123,10 +143,45 @@ def solve_boxes(
     mean, floor = _mean_and_floor(counts, use)
     boxes = _Boxes(model, columns, counts, _least(noise, floor), free_scale)
     signal = torch.zeros_like(model) if free_scale else model
-    fit = boxes.fit(use / variance(noise, torch.maximum(mean, floor) + signal, signal, floor), columns[..., :0])
+    weight = use / variance(noise, torch.maximum(mean, floor) + signal, signal, floor)
+    return _scored(boxes, noise, floor, use, (weight, columns[..., :0]), effects, rounds)
+
+
+def solve_nearby(
+    model: Tensor,
+    columns: Tensor,
+    counts: Tensor,
+    noise: Noise,
+    start: BoxFit,
+    *,
+    free_scale: bool,
+    effects: Effects | None = None,
+) -> BoxFit:
+    """:func:`solve_boxes` from the fit ``start`` of a model close by: fewer rounds come as near to the answer."""
+    use = (start.weight > 0).to(counts)
+    _, floor = _mean_and_floor(counts, use)
+    boxes = _Boxes(model, columns, counts, _least(noise, floor), free_scale)
+    return _scored(boxes, noise, floor, use, (start.weight, start.errors), effects, _ROUNDS_NEARBY)
+
+
+def _scored(
+    boxes: _Boxes,
+    noise: Noise,
+    floor: Tensor,
+    use: Tensor,
+    begun: tuple[Tensor, Tensor],
+    effects: Effects | None,
+    rounds: int,
+) -> BoxFit:
+    """Rounds of Fisher scoring for the pixels in ``use`` [B, Q]; ``begun``: the first weights and errors."""
+    errors = begun[1]
+    rows = boxes.rows(errors)
+    fit = boxes.fit(begun[0], errors, rows)
     for _ in range(rounds - 1):
-        errors = fit.errors if effects is None else effects.columns(fit.signal)
-        fit = boxes.fit(use / variance(noise, fit.total, fit.signal, floor), errors)
+        if effects is not None:
+            errors = effects.columns(fit.signal)
+            rows = boxes.rows(errors)
+        fit = boxes.fit(use / variance(noise, fit.total, fit.signal, floor), errors, rows)
     return fit
 
 
@@ -159,6 +214,5 @@ def project(columns: Tensor, weight: Tensor, jacobian: Tensor, known: int = 0) -
     The last ``known`` columns are of numbers that are 0 ± 1 beforehand, and explain the less for it.
     """
     weighted = columns * weight[..., None]
-    _, inverse = _solve(columns, weight, torch.zeros_like(weight), known)
-    explained = inverse @ (weighted.transpose(1, 2) @ jacobian)
-    return jacobian - columns @ explained
+    inverse = _inverse(weighted.mT @ columns, known)
+    return jacobian - columns @ (inverse @ (weighted.mT @ jacobian))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,17 +11,11 @@ from torch import Tensor
 from refine.block import Block
 from refine.losses import Noise, chi_square, deviance
 from refine.normal import Arrow, BlockNormal, add_diagonal, assemble, joint
-from refine.nuisance import BoxFit, Effects, project, solve_boxes, solve_held
+from refine.nuisance import BoxFit, Effects, project, solve_boxes, solve_held, solve_nearby
+from refine.panel_columns import PanelColumns, Scores
 from refine.parameters import ParameterSet
 from refine.processes import is_first, total_number
 from refine.spot_errors import SpotErrors
-
-
-class Scores(NamedTuple):
-    """What each box of a block says about the block's free parameters."""
-
-    gradient: Tensor  # [B, S + L] JᵀW(y − µ), nuisances projected out
-    matrices: Tensor  # [B, S + L, S + L] JᵀWJ
 
 
 @dataclass(frozen=True)
@@ -63,14 +56,20 @@ class Objective:
         self.errors = errors
         self.held = held
 
-    def fit_boxes(self, block: int, model: Tensor) -> BoxFit:
-        """The nuisances of ``block`` given its rendered spots [B, Q]."""
+    def fit_boxes(self, block: int, model: Tensor, start: BoxFit | None = None) -> BoxFit:
+        """The nuisances of ``block`` given its rendered spots [B, Q]; ``start``: those of a model close by."""
         if self.held is not None:
             return self._fit_held(block, model, self.held[block])
         boxes, columns = self.blocks[block].boxes, self.blocks[block].columns
         effects = None if self.errors is None else Effects(self.errors, boxes.place)
         noise, free = self.noise[block], self.free_scales
+        if start is not None:
+            return solve_nearby(model, columns, boxes.counts, noise, start, free_scale=free, effects=effects)
         return solve_boxes(model, columns, boxes.counts, boxes.valid, noise, free_scale=free, effects=effects)
+
+    def fits(self, parameters: ParameterSet) -> list[BoxFit]:
+        """The nuisances of every block at the current values."""
+        return [self.fit_boxes(index, block.model(parameters)) for index, block in enumerate(self.blocks)]
 
     def _fit_held(self, block: int, model: Tensor, held: BoxFit) -> BoxFit:
         counts, columns = self.blocks[block].boxes.counts, self.blocks[block].columns
@@ -93,8 +92,10 @@ class Objective:
         total = restraint_loss(parameters) if is_first() else 0.0
         for index, block in enumerate(self.blocks):
             model = block.model(parameters)
-            if held is None or self._is_deviance(index):
+            if held is None:
                 fit = self.fit_boxes(index, model)
+            elif self._is_deviance(index):
+                fit = self.fit_boxes(index, model, held.fits[index])
             else:
                 fit = self._fit_held(index, model, held.fits[index])
             total += float((self.box_weights[index] * self.box_losses(index, fit)).sum())
@@ -106,20 +107,20 @@ class Objective:
         fits, scores, normals = [], [], []
         loss = restraint_loss(parameters) if is_first() else 0.0
         for index, block in enumerate(self.blocks):
-            model, jacobian = block.jacobian(parameters)
+            model, columns = block.panel_columns(parameters)
             fit = self.fit_boxes(index, model)
-            score = self._scores(index, model, jacobian, fit)
+            score = self._scores(index, model, columns, fit)
             loss += float((self.box_weights[index] * self.box_losses(index, fit)).sum())
             fits.append(fit)
             scores.append(score)
-            normals.append(BlockNormal(score.matrices.sum(0), score.gradient.sum(0)))
+            normals.append(BlockNormal(*score.total()))
         own = assemble(normals, len(parameters.shared), [block.index for block in self.blocks])
         return Linearization(total_number(loss), restrained(joint(own), parameters), tuple(fits), tuple(scores))
 
-    def _scores(self, index: int, model: Tensor, jacobian: Tensor, fit: BoxFit) -> Scores:
+    def _scores(self, index: int, model: Tensor, jacobian: PanelColumns, fit: BoxFit) -> Scores:
         """Per-box gradient and Gauss–Newton matrix, with the nuisances projected out."""
         block, use = self.blocks[index], self.box_weights[index][:, None]
-        moved = jacobian * (fit.scale[:, None, None] if self.free_scales else 1)
+        moved = jacobian.columns * (fit.scale[:, None, None] if self.free_scales else 1)
         scaled = (fit.scale > 0).to(model)[:, None] * model
         spot = scaled[..., None] if self.free_scales else block.columns[..., :0]
         design = torch.cat([spot, block.columns, fit.errors], dim=-1)
@@ -129,7 +130,7 @@ class Objective:
         # Jᵀ·W·(y − µ): what the nuisances explain of J is orthogonal to the residual, but for their own expectations
         pulled = moved * (fit.weight * use)[..., None]
         gradient = (pulled.transpose(1, 2) @ residual[..., None])[..., 0]
-        return Scores(gradient, weighted.transpose(1, 2) @ moved)
+        return Scores(gradient, weighted.transpose(1, 2) @ moved, jacobian.panel, jacobian.spread)
 
 
 def restraint_loss(parameters: ParameterSet) -> float:

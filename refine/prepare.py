@@ -40,6 +40,7 @@ Say = Callable[[str], None]
 _STRAY = 6.0
 _STRAY_HELDOUT = 3.0  # pixels
 _STRAY_FRAMES = 3.0  # as much as a rocking curve cut by the scan's end can pretend to
+_SETTLED, _UNMOVED = 0.3, 1.0  # joint sigmas that a step, and a whole round, need not move the positions' fit by
 _FEW_SPOTS = 60  # below it the three sizes of a crystal are one
 
 
@@ -261,28 +262,28 @@ def _positions_stage(
     if start is not None:
         carry_over(start, parameters)
     history: list[Iteration] = []
+    near = False
     if not settings.solver.coarse or not parameters.free:
         return evidence, parameters, history
     for round_ in range(settings.solver.coarse_rounds):
         mine = [item for item in evidence if item.shot.index in held]
         objective = PositionObjective(_blocks(mine, settings))
         objective.estimate_spread(parameters)
-        solver, before = LevenbergMarquardt(), parameters.values.detach().clone()
+        solver, moved = LevenbergMarquardt(), 0.0
         for _ in range(8):
             step = solver.step(objective, parameters)  # type: ignore[arg-type]
             fast, slow = objective.rms(parameters)
             history.append(Iteration(len(history), "positions", step.loss_after, fast, slow, step.damping, step.move))
-            if not step.accepted or step.move < 0.1:
+            moved = max(moved, step.move)
+            if not step.accepted or step.move < _SETTLED:
                 break
         # once the positions fit to a pixel, a wide search would only find indices by chance
-        near = sum(px**2 for px in objective.rms(parameters)) < 1
+        nearly, near = near, fast**2 + slow**2 < 1
+        if round_ > 0 and near == nearly and moved < _UNMOVED:
+            break  # the spots' indices would be the same again
         mine = [assign(e.shot, e.spots, settings, moved_experiment(e.shot, parameters), near=near) for e in mine]
         assigned = _of_all(mine, scene.shots)
-        same = all(torch.equal(a.observed.found, b.observed.found) for a, b in zip(assigned, evidence, strict=True))
         evidence = [a if len(a.observed) else b for a, b in zip(assigned, evidence, strict=True)]
-        moved = (parameters.values.detach() - before).abs() / parameters.column("span")
-        if round_ > 0 and same and float(moved.max()) < 1e-4:
-            break
     mine = [_without_strays(item, parameters, settings) for item in evidence if item.shot.index in held]
     evidence = _of_all(mine, scene.shots)
     fast, slow = PositionObjective(_blocks(mine, settings)).rms(parameters)

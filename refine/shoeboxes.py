@@ -110,19 +110,35 @@ def cut(
         raise DataError(
             f"{len(plan)} boxes of {width} pixels", "they exceed the memory", "Set loss.box_half_width lower"
         )
-    arrays = {name: np.zeros((len(plan), width)) for name in ("frame", "slow", "fast", "counts", "valid")}
-    for box in range(len(plan)):
-        grid = np.meshgrid(*(np.arange(*r[box]) for r in (plan.frame, plan.slow, plan.fast)), indexing="ij")
-        n = grid[0].size
-        for name, values in zip(("frame", "slow", "fast"), grid, strict=True):
-            arrays[name][box, :n] = values.ravel()
-        panel, window = plan.panel[box], (slice(*plan.slow[box]), slice(*plan.fast[box]))
-        cube = range(*plan.frame[box])
-        good = np.stack([valid[z][panel][window] for z in cube]).ravel()
-        counts = np.stack([frames[z][panel][window] for z in cube]).ravel().astype(float)
-        arrays["valid"][box, :n] = good
-        arrays["counts"][box, :n] = np.where(good, counts, 0.0)
+    inside, place = _places(plan, sizes, width)
+    arrays = dict(zip(("frame", "slow", "fast"), place, strict=True))
+    arrays |= {"counts": np.zeros(inside.shape), "valid": np.zeros(inside.shape, dtype=bool)}
+    box, pixel = np.nonzero(inside)
+    key = np.stack([place[0][box, pixel], plan.panel[box]])
+    order = np.lexsort(key)
+    first = np.nonzero(np.r_[True, (np.diff(key[:, order]) != 0).any(0)])[0] if len(order) else order
+    for chosen in np.split(order, first[1:]):
+        where = box[chosen], pixel[chosen]
+        z, panel = int(key[0, chosen[0]]), int(key[1, chosen[0]])
+        on_panel = place[1][where], place[2][where]
+        good = valid[z][panel][on_panel]
+        arrays["valid"][where] = good
+        arrays["counts"][where] = np.where(good, frames[z][panel][on_panel], 0)
     return _assemble(plan, arrays, panel_shapes_of(frames[0]), noise)
+
+
+def _places(plan: BoxPlan, sizes: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which of ``width`` places [B, Q] of each box hold a pixel, and its frame, slow and fast [3, B, Q]; 0 elsewhere.
+
+    sizes: [B, 3] frames, slow and fast of every box; the last runs fastest.
+    """
+    number = np.broadcast_to(np.arange(width), (len(plan), width))
+    inside = number < sizes.prod(1)[:, None]
+    across = number % sizes[:, 2:]
+    down, along = (number // sizes[:, 2:]) % sizes[:, 1:2], number // (sizes[:, 1:2] * sizes[:, 2:])
+    begins = (plan.frame[:, :1], plan.slow[:, :1], plan.fast[:, :1])
+    place = [np.where(inside, low + step, 0) for low, step in zip(begins, (along, down, across), strict=True)]
+    return inside, np.stack(place)
 
 
 _HINT = "Compare data.experiment with the frames, or draw the predictions with --check"
@@ -140,7 +156,7 @@ def _assemble(
     noise: tuple[np.ndarray, np.ndarray],
 ) -> Shoeboxes:
     """Tensors of the padded ``arrays``, and the distinct pixels of each frame."""
-    good = arrays["valid"] > 0
+    good = arrays["valid"]
     panel = np.broadcast_to(plan.panel[:, None], good.shape)
     key = np.stack([arrays["frame"], panel, arrays["slow"], arrays["fast"]], axis=-1)[good].astype(int)
     if len(key) == 0:
@@ -161,8 +177,8 @@ def _assemble(
         hkl=torch.as_tensor(np.ascontiguousarray(plan.hkl)),
         panel=torch.as_tensor(np.ascontiguousarray(plan.panel)),
         frame=tensor["frame"].long(),
-        slow=tensor["slow"],
-        fast=tensor["fast"],
+        slow=tensor["slow"].double(),
+        fast=tensor["fast"].double(),
         counts=tensor["counts"],
         valid=torch.as_tensor(good),
         position=torch.as_tensor(position),

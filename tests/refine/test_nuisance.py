@@ -9,7 +9,7 @@ from scipy import optimize
 from torch import Tensor
 
 from refine.losses import Noise, deviance
-from refine.nuisance import BoxFit, project, solve_boxes
+from refine.nuisance import BoxFit, project, solve_boxes, solve_nearby
 
 BOXES, SIDE = 6, 9
 
@@ -218,3 +218,18 @@ def test_a_spot_that_does_not_reach_its_box_takes_nothing_away(rng: np.random.Ge
     weight = torch.ones(BOXES, SIDE**2, dtype=torch.float64)
     with_nothing = torch.cat([torch.zeros(BOXES, SIDE**2, 1), plane()], dim=-1)
     assert project(with_nothing, weight, jacobian).allclose(project(plane(), weight, jacobian), rtol=1e-12, atol=1e-14)
+
+
+def test_from_a_fit_close_by_three_rounds_do_as_well_as_six_from_nothing(rng: np.random.Generator) -> None:
+    counts, valid = measured(rng)
+    fast, slow = grid()
+    moved = spots() * torch.exp(0.01 * (fast + slow))  # by about a hundredth of a pixel
+    near = solve_boxes(moved, plane(), counts, valid, noise(), free_scale=True)
+    fits = [
+        solve_nearby(spots(), plane(), counts, noise(), near, free_scale=True),
+        *(solve_boxes(spots(), plane(), counts, valid, noise(), free_scale=True, rounds=n) for n in (3, 40)),
+    ]
+    nearby, three, best = (float(deviance(counts, fit.total)[valid].sum()) for fit in fits)
+    assert nearby - best < 1e-5  # as six rounds from nothing, above
+    assert nearby < three
+    assert torch.equal(fits[0].weight > 0, valid)

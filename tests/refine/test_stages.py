@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from refine import stages
+from refine import misfit, plans, stages
 from refine.module import FitModule
 from refine.objective import Objective
 from refine.prepare import prepare
@@ -91,7 +91,7 @@ def test_a_fit_begins_with_the_spots_each_with_a_scale_of_its_own(fitted: Proble
 
 
 def test_pixels_of_a_true_model_differ_from_it_by_their_noise(fitted: Problem) -> None:
-    z2, error = stages.misfit(stages.build(fitted, SPOTS, fitted.parameters), fitted.parameters)
+    z2, error = misfit.misfit(stages.build(fitted, SPOTS, fitted.parameters), fitted.parameters)
     assert z2 == pytest.approx(1, abs=0.15)  # seen 0.97
     assert error < 0.05
 
@@ -108,7 +108,7 @@ def test_amplitudes_that_explain_the_spots_lead_to_one_scale(fitted: Problem) ->
     assert len(objective.blocks[0].boxes) > len(fitted.evidence[0].observed)
     assert scale != 1.0
     # begun with the spots' median scale, the pixels fit without a further step
-    assert stages.misfit(objective, fitted.parameters)[0] == pytest.approx(1, abs=0.2)
+    assert misfit.misfit(objective, fitted.parameters)[0] == pytest.approx(1, abs=0.2)
     assert stages.next_stage(fitted, after, objective, fitted.parameters) is None
 
 
@@ -154,7 +154,7 @@ def test_shapes_that_are_wrong_lead_to_the_robust_stage_and_that_is_the_last(fol
     problem = prepare(settings_of(folder, render=RenderingSettings(shape="square", oversample=3)), quiet)
     problem = asked(problem, parameters=replace(FLAGS, scale="spot"))
     objective = stages.build(problem, SPOTS, problem.parameters)
-    z2, error = stages.misfit(objective, problem.parameters)
+    z2, error = misfit.misfit(objective, problem.parameters)
     assert z2 > 2
     assert error > 0.1
     after = stages.next_stage(problem, SPOTS, objective, problem.parameters)
@@ -163,7 +163,7 @@ def test_shapes_that_are_wrong_lead_to_the_robust_stage_and_that_is_the_last(fol
     assert after.model_error > 0.05
     assert "robust: under the spots the mean squared residual is" in problem.choices[-1]
     last = stages.build(problem, after, problem.parameters)
-    assert stages.misfit(last, problem.parameters)[0] < 0.5 * z2
+    assert misfit.misfit(last, problem.parameters)[0] < 0.5 * z2
     again = stages.next_stage(problem, after, last, problem.parameters)
     if again is not None:  # once more, with weights from where the first one ended
         assert again.name == "robust"
@@ -205,28 +205,28 @@ def test_reflections_too_weak_to_tell_anything_have_no_box(fitted: Problem) -> N
 
 
 def test_boxes_are_as_wide_as_spots_or_as_asked(fitted: Problem) -> None:
-    across, along = stages.half_widths(fitted)
+    across, along = plans.half_widths(fitted)
     assert 4 <= across <= 15
     assert 1 <= along <= 30
-    assert stages.half_widths(asked(fitted, loss=LossSettings(box_half_width=6)))[0] == 6
+    assert plans.half_widths(asked(fitted, loss=LossSettings(box_half_width=6)))[0] == 6
 
 
 def test_a_background_is_a_plane_where_there_are_counts_for_it(fitted: Problem) -> None:
     evidence = fitted.evidence[0]
     dim = replace(evidence, spots=replace(evidence.spots, background=0.01 * np.ones(len(evidence.spots))))
     bright = replace(evidence, spots=replace(evidence.spots, background=5 * np.ones(len(evidence.spots))))
-    assert stages.background_kind(fitted, dim, (4, 1)) == "constant"
-    assert stages.background_kind(fitted, bright, (4, 1)) == "plane"
+    assert plans.background_kind(fitted, dim, (4, 1)) == "constant"
+    assert plans.background_kind(fitted, bright, (4, 1)) == "plane"
     stated = asked(fitted, loss=LossSettings(background="constant"))
-    assert stages.background_kind(stated, bright, (4, 1)) == "constant"
+    assert plans.background_kind(stated, bright, (4, 1)) == "constant"
 
 
 def test_spindle_steps_are_as_fine_as_the_rocking_curve(fitted: Problem) -> None:
     evidence = fitted.evidence[0]
     sharp = replace(fitted, widths=replace(fitted.widths, rocking=small.OSCILLATION / 4.5))
-    assert stages.phi_steps(sharp, evidence) == 5
-    assert stages.phi_steps(asked(fitted, render=RenderingSettings(phi_steps=7)), evidence) == 7
-    assert stages.phi_steps(fitted, replace(evidence, shot=replace(evidence.shot, still=True))) == 1
+    assert plans.phi_steps(sharp, evidence) == 5
+    assert plans.phi_steps(asked(fitted, render=RenderingSettings(phi_steps=7)), evidence) == 7
+    assert plans.phi_steps(fitted, replace(evidence, shot=replace(evidence.shot, still=True))) == 1
 
 
 def test_the_sampling_that_simulated_the_pixels_is_found(tmp_path: Path) -> None:
@@ -246,7 +246,7 @@ def test_asking_for_the_sampling_moves_nothing(fitted: Problem) -> None:
     stages.build(problem, SPOTS, problem.parameters)
     values, free = problem.parameters.values.detach().clone(), list(problem.parameters.free)
     found = stages.sampling(problem, Stage("spots"), problem.parameters)
-    assert (found or stages.auto_oversample(problem)) in (2, 3)  # 3 made them; 2 differs from it by little
+    assert (found or plans.auto_oversample(problem)) in (2, 3)  # 3 made them; 2 differs from it by little
     assert problem.parameters.values.equal(values)
     assert problem.parameters.free == free
 
@@ -262,7 +262,7 @@ def tiny_objective(
 
 def test_scales_of_spots_scatter_by_their_noise_about_what_the_detector_saw(rng: np.random.Generator) -> None:
     objective, made = tiny_objective(rng)
-    scatter, medians = stages.scale_scatter(objective, made.start())
+    scatter, medians = misfit.scale_scatter(objective.blocks, objective.fits(made.start()))
     assert scatter < 0.1  # seen 0.03: a thousand photons a spot
     assert medians == pytest.approx({0: 2.0, 1: 2.0}, rel=0.05)
 
@@ -271,7 +271,7 @@ def test_wrong_amplitudes_make_scales_scatter(rng: np.random.Generator) -> None:
     objective, made = tiny_objective(rng, strength=20.0)
     _, other = tiny_objective(rng, flat=False, strength=20.0)  # so bright that weak reflections count too
     wrong = tiny.with_counts(objective, other.counts(rng))
-    assert stages.scale_scatter(wrong, made.start())[0] > 0.3
+    assert misfit.scale_scatter(wrong.blocks, wrong.fits(made.start()))[0] > 0.3
 
 
 def test_a_box_that_is_no_spot_is_weighted_down_and_the_others_are_not(rng: np.random.Generator) -> None:
@@ -280,7 +280,7 @@ def test_a_box_that_is_no_spot_is_weighted_down_and_the_others_are_not(rng: np.r
     counts[0][3] = counts[0][3].roll(2)  # a spot that stands two pixels from its prediction
     spoiled, parameters = tiny.with_counts(objective, counts), made.start()
     fits = [spoiled.fit_boxes(index, block.model(parameters)) for index, block in enumerate(spoiled.blocks)]
-    weights = stages.robust_weights(spoiled.blocks, fits)
+    weights = misfit.robust_weights(spoiled.blocks, fits)
     assert float(weights[0][3]) < 0.6
     assert weights[1].mean() > 0.98
     assert weights[0][torch.arange(len(weights[0])) != 3].mean() > 0.98
@@ -291,7 +291,7 @@ def test_the_chi_square_of_a_box_is_that_of_the_pixels_under_its_spot(rng: np.ra
     for _ in range(8):
         objective, made = tiny_objective(rng, strength=1.0, free_scales=False)
         for index, block in enumerate(objective.blocks):
-            means.append(stages.box_chi_square(block, objective.fit_boxes(index, block.model(made.start()))))
+            means.append(misfit.box_chi_square(block, objective.fit_boxes(index, block.model(made.start()))))
     every = torch.cat(means)
     assert float(every.mean()) == pytest.approx(1, abs=0.15)  # 250 boxes of about 5 such pixels: a sigma of 0.04
 
@@ -304,7 +304,7 @@ def test_misfit_finds_the_error_of_the_shape_that_was_put_in() -> None:
     for block, mean in zip(made.blocks, made.means, strict=True):
         wrong = (mean * (1 + 0.2 * torch.as_tensor(rng.standard_normal(mean.shape)))).clamp(min=0.0)
         counts.append(torch.where(block.boxes.valid, torch.as_tensor(rng.poisson(wrong.numpy()).astype(float)), 0))
-    z2, error = stages.misfit(tiny.with_counts(objective, counts), made.start())
+    z2, error = misfit.misfit(tiny.with_counts(objective, counts), made.start())
     assert z2 > 2  # seen 3.6
     assert error == pytest.approx(0.2, rel=0.2)  # seen 0.184
 

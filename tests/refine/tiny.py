@@ -26,6 +26,7 @@ from nbtorch.units import CLASSICAL_ELECTRON_RADIUS_SQUARED
 from refine.block import Block
 from refine.losses import Noise
 from refine.objective import Objective
+from refine.panel_columns import PanelColumns
 from refine.parameters import Parameter, ParameterSet, switch
 from refine.physical import (
     beam_parameters,
@@ -238,12 +239,14 @@ def simulate(
 def freeze_jacobians(objective: Objective, parameters: ParameterSet) -> Objective:
     """``objective`` with the Jacobian of the current values at all others: within a few sigmas it hardly changes."""
     for block in objective.blocks:
-        columns = block.jacobian(parameters)[1]
+        columns = block.panel_columns(parameters)[1]
 
-        def jacobian(at: ParameterSet, block: Block = block, columns: Tensor = columns) -> tuple[Tensor, Tensor]:
+        def frozen(
+            at: ParameterSet, block: Block = block, columns: PanelColumns = columns
+        ) -> tuple[Tensor, PanelColumns]:
             return block.model(at), columns
 
-        block.jacobian = jacobian  # type: ignore[method-assign]
+        block.panel_columns = frozen  # type: ignore[method-assign]
     return objective
 
 
