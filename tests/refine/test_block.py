@@ -54,7 +54,8 @@ SCENES = {
 def test_every_column_is_the_derivative_of_the_rendered_spots(kind: str) -> None:
     block, parameters = block_and_parameters(*SCENES[kind])
     model, columns = block.jacobian(parameters)
-    assert model.equal(block.model(parameters))
+    # summed in another order, and culled in other groups of samples: up to 1e-10 of the peak
+    torch.testing.assert_close(model, block.model(parameters), rtol=1e-12, atol=2e-10 * float(model.max()))
     assert columns.shape == (*model.shape, len(parameters.of_block(0)))
     worst = {}
     for column, index in enumerate(parameters.of_block(0)):

@@ -105,6 +105,7 @@ ELSEWHERE = {
     "crystal": {
         "space_group": "amplitudes are checked and expanded with it; an .expt is written with it",
         "scan_points": "carried from one .expt to the next",
+        "knots": "where the parameters of a drift stand, which start at zero: tests/models/test_crystal.py moves them",
     },
     "detector": {"hierarchy": "groups of panels that a refinement moves: see the test below"},
 }
