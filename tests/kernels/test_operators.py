@@ -184,3 +184,25 @@ def test_reference_in_blocks_keeps_nothing_per_orientation(monkeypatch: pytest.M
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         scene.function(lattice_sum, backend="reference")(*scene.leaves())
     assert max(kept, default=0) < 200 * 50
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # the compiler's own
+def test_the_compiled_twin_is_the_twin_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a GPU takes it, on whatever compiler there is for the CPU: several blocks, with the gradient."""
+    monkeypatch.setattr(blocks, "worth_compiling", lambda device, terms: True)
+    monkeypatch.setattr(blocks, "block_length", lambda *_: 20)
+    scene, results = lattice_scene("gauss_hkl"), []
+    for operator in (reference.lattice_sum, blocks.lattice_sum):
+        leaves = scene.leaves()
+        value = scene.function(operator)(*leaves)
+        gradients = torch.autograd.grad(value.sum(), leaves, materialize_grads=True)
+        results.append([value, *gradients])
+    for expected, found in zip(*results, strict=True):
+        assert worst(found, expected) < 1e-13  # worst seen 3e-15
+
+
+def test_only_large_sums_on_a_gpu_are_compiled() -> None:
+    many = blocks.COMPILED_FROM
+    assert not blocks.worth_compiling(torch.device("cpu"), many)
+    assert not blocks.worth_compiling(torch.device("cuda"), many - 1)
