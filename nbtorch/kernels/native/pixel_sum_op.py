@@ -91,7 +91,8 @@ def pixel_sum_gradient(
     inside = library.Arguments(structure.lattice, arguments)
     of_lattice = zip(lattice_op.ARGUMENTS, asked[OF_LATTICE], strict=True)
     inside.result(**{f"grad_{name}": result for name, result in of_lattice if result.numel()})
-    arguments.result(grad_source_weight=results[-1])
+    if wanted[-1]:
+        arguments.result(grad_source_weight=results[-1])
     _call(arguments, "gradient", choices[6])
     return [result.to(of.dtype) for result, of in zip(results, inputs, strict=True)]
 

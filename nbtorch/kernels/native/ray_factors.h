@@ -195,13 +195,29 @@ static void load_ray_tile(const struct ray_args *a, struct ray_tile *t, int64_t 
     find_capture(t);
 }
 
-/* ½(1 + cos²2θ − K[(d·E)² − (d·B)²]) of lane i. Kahn et al. 1982, without a division. */
-static inline double polarization(const struct ray_tile *t, const double *in, const double *e, const double *b,
-                                  double kahn, int i) {
+/* A ray along the three axes of a source: its direction, E and B. */
+struct along {
+    double incident, e, b;
+};
+
+/* Of lane i, for the `axes` [9] of a source. */
+static inline struct along along_axes(const struct ray_tile *t, const double *axes, int i) {
     double x = t->diffracted[0][i], y = t->diffracted[1][i], z = t->diffracted[2][i];
-    double cosine = x * in[0] + y * in[1] + z * in[2];
-    double along_e = x * e[0] + y * e[1] + z * e[2], along_b = x * b[0] + y * b[1] + z * b[2];
-    return 0.5 * (1.0 + cosine * cosine - kahn * (along_e * along_e - along_b * along_b));
+    struct along d = {x * axes[0] + y * axes[1] + z * axes[2], x * axes[3] + y * axes[4] + z * axes[5],
+                      x * axes[6] + y * axes[7] + z * axes[8]};
+    return d;
+}
+
+/* Copied, so that no store into a tile can be taken to change them. */
+static inline void load_axes(const struct ray_args *a, int64_t s, double *axes) {
+    memcpy(axes, a->in.incident + 3 * s, 3 * sizeof *axes);
+    memcpy(axes + 3, a->in.along_e + 3 * s, 3 * sizeof *axes);
+    memcpy(axes + 6, a->in.along_b + 3 * s, 3 * sizeof *axes);
+}
+
+/* ½(1 + cos²2θ − K[(d·E)² − (d·B)²]). Kahn et al. 1982, without a division. */
+static inline double polarization(struct along d, double kahn) {
+    return 0.5 * (1.0 + d.incident * d.incident - kahn * (d.e * d.e - d.b * d.b));
 }
 
 #endif

@@ -40,43 +40,48 @@ static int wants_sources(const struct ray_args *a) {
     return a->grad.incident || a->grad.along_e || a->grad.along_b || a->grad.kahn;
 }
 
+/* dL/d(d·incident), dL/d(d·E), dL/d(d·B) of a lane whose weight has the gradient c·(polarization). */
+static inline struct along polarization_slopes(struct along d, double kahn, double c) {
+    struct along slopes = {c * d.incident, -c * kahn * d.e, c * kahn * d.b};
+    return slopes;
+}
+
 /* One source: its polarization, and what it sends to the ray. */
 static void add_rays_of_source(const struct ray_args *a, const struct ray_tile *t, int64_t s, const double *grad,
                                struct ray_grads *g) {
-    const double *in = a->in.incident + 3 * s, *e = a->in.along_e + 3 * s, *b = a->in.along_b + 3 * s;
-    const double kahn = a->polarized ? *a->in.kahn : 0.0, polarized = a->polarized ? 1.0 : 0.0;
-    const double i0 = polarized * in[0], i1 = polarized * in[1], i2 = polarized * in[2], e0 = e[0], e1 = e[1], e2 = e[2];
-    const double b0 = b[0], b1 = b[1], b2 = b[2], constant = a->polarized ? 0.5 : 1.0;
+    const double kahn = *a->in.kahn;
+    double axes[9];
+    if (!a->polarized) {
+        FOR_LANES(i) g->product[i] += grad[i];
+        return;
+    }
+    load_axes(a, s, axes);
     FOR_LANES(i) {
-        double x = t->diffracted[0][i], y = t->diffracted[1][i], z = t->diffracted[2][i];
-        double cosine = x * i0 + y * i1 + z * i2, c = grad[i] * t->capture[i] * t->omega[i];
-        double of_e = x * e0 + y * e1 + z * e2, of_b = x * b0 + y * b1 + z * b2;
-        double gi = c * cosine, ge = -c * kahn * of_e, gb = c * kahn * of_b;
-        g->product[i] += grad[i] * (constant + 0.5 * (cosine * cosine - kahn * (of_e * of_e - of_b * of_b)));
-        g->diffracted[0][i] += gi * i0 + ge * e0 + gb * b0;
-        g->diffracted[1][i] += gi * i1 + ge * e1 + gb * b1;
-        g->diffracted[2][i] += gi * i2 + ge * e2 + gb * b2;
+        struct along d = along_axes(t, axes, i);
+        struct along to = polarization_slopes(d, kahn, grad[i] * t->capture[i] * t->omega[i]);
+        g->product[i] += grad[i] * polarization(d, kahn);
+        g->diffracted[0][i] += to.incident * axes[0] + to.e * axes[3] + to.b * axes[6];
+        g->diffracted[1][i] += to.incident * axes[1] + to.e * axes[4] + to.b * axes[7];
+        g->diffracted[2][i] += to.incident * axes[2] + to.e * axes[5] + to.b * axes[8];
     }
 }
 
 /* And what it sends to its own vectors. */
 static void add_source(const struct ray_args *a, const struct ray_tile *t, int64_t s, const double *grad,
                        struct ray_inputs sums) {
-    double kahn = *a->in.kahn, k = 0;
-    double i0 = 0, i1 = 0, i2 = 0, e0 = 0, e1 = 0, e2 = 0, b0 = 0, b1 = 0, b2 = 0;
+    const double kahn = *a->in.kahn;
+    double axes[9], k = 0, i0 = 0, i1 = 0, i2 = 0, e0 = 0, e1 = 0, e2 = 0, b0 = 0, b1 = 0, b2 = 0;
     if (!a->polarized) return;
-    const double *in = a->in.incident + 3 * s, *e = a->in.along_e + 3 * s, *b = a->in.along_b + 3 * s;
+    load_axes(a, s, axes);
 #pragma omp simd reduction(+ : i0, i1, i2, e0, e1, e2, b0, b1, b2, k)
     for (int i = 0; i < LANES; i++) {
         double x = t->diffracted[0][i], y = t->diffracted[1][i], z = t->diffracted[2][i];
-        double cosine = x * in[0] + y * in[1] + z * in[2];
-        double of_e = x * e[0] + y * e[1] + z * e[2], of_b = x * b[0] + y * b[1] + z * b[2];
-        double difference = of_e * of_e - of_b * of_b, c = grad[i] * t->capture[i] * t->omega[i];
-        double gi = c * cosine, ge = -c * kahn * of_e, gb = c * kahn * of_b;
-        i0 += gi * x, i1 += gi * y, i2 += gi * z;
-        e0 += ge * x, e1 += ge * y, e2 += ge * z;
-        b0 += gb * x, b1 += gb * y, b2 += gb * z;
-        k -= 0.5 * c * difference;
+        double c = grad[i] * t->capture[i] * t->omega[i];
+        struct along d = along_axes(t, axes, i), to = polarization_slopes(d, kahn, c);
+        i0 += to.incident * x, i1 += to.incident * y, i2 += to.incident * z;
+        e0 += to.e * x, e1 += to.e * y, e2 += to.e * z;
+        b0 += to.b * x, b1 += to.b * y, b2 += to.b * z;
+        k -= 0.5 * c * (d.e * d.e - d.b * d.b);
     }
     double *to_in = sums.incident + 3 * s, *to_e = sums.along_e + 3 * s, *to_b = sums.along_b + 3 * s;
     to_in[0] += i0, to_in[1] += i1, to_in[2] += i2;

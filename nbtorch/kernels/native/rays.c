@@ -15,9 +15,13 @@ void ray_tile_load(const struct ray_args *a, struct ray_tile *t, int64_t start, 
 }
 
 void ray_tile_weight(const struct ray_args *a, const struct ray_tile *t, int64_t s, double *weight) {
-    const double *in = a->in.incident + 3 * s, *e = a->in.along_e + 3 * s, *b = a->in.along_b + 3 * s;
     const double kahn = *a->in.kahn;
-    FOR_LANES(i) weight[i] = t->capture[i] * t->omega[i] * (a->polarized ? polarization(t, in, e, b, kahn, i) : 1.0);
+    double axes[9];
+    load_axes(a, s, axes);
+    FOR_LANES(i) {
+        double factor = a->polarized ? polarization(along_axes(t, axes, i), kahn) : 1.0;
+        weight[i] = t->capture[i] * t->omega[i] * factor;
+    }
 }
 
 void ray_tile_source(const struct ray_args *a, const struct ray_tile *t, int64_t s, const double *grad, double *sums,
