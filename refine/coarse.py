@@ -16,7 +16,6 @@ from nbtorch.config import Exposure, ScanConfig
 from nbtorch.functional.cell import dual
 from nbtorch.functional.prediction import turn
 from nbtorch.functional.rotation import unit
-from nbtorch.functional.tangents import tangents
 from nbtorch.models import Experiment
 from nbtorch.render.predict import frame_number, mean_wave, predict, spindle_angle, spindle_of
 from nbtorch.units import DEGREES
@@ -25,6 +24,7 @@ from refine.objective import Linearization, restrained, restraint_loss
 from refine.observations import Observations
 from refine.panel_columns import Directions, Scores, directions
 from refine.parameters import ParameterSet
+from refine.position_packs import PositionPack, packs_of
 from refine.processes import is_first, listed, total_number
 
 _LEAST = {"pixel": 0.1, "frame": 0.05, "excitation": 2e-5}  # spreads below which residuals are taken as equal
@@ -53,17 +53,16 @@ class Positions(nn.Module):
         self.exposure = exposure
         self.parallax = parallax
 
-    def forward(self) -> tuple[Tensor, Tensor]:
-        """Predictions [n, 3] and whether they are valid [n]."""
-        seen = self.observed
+    def forward(self, hkl: Tensor, panel: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
+        """Predictions [n, 3] and whether they are valid [n], of ``hkl`` [n, 3] on ``panel`` [n] near ``frame`` [n]."""
         if self.scan is not None:
-            phi = spindle_angle(seen.frame, self.scan)
-            spot = predict(self.experiment, seen.hkl, seen.panel, observed_phi=phi, parallax=self.parallax)
+            phi = spindle_angle(frame, self.scan)
+            spot = predict(self.experiment, hkl, panel, observed_phi=phi, parallax=self.parallax)
             assert spot.phi is not None
             third = frame_number(spot.phi, self.scan)
         else:
-            spot = predict(self.experiment, seen.hkl, seen.panel, exposure=self.exposure, parallax=self.parallax)
-            third = excitation_error(self.experiment, seen.hkl, self.exposure)
+            spot = predict(self.experiment, hkl, panel, exposure=self.exposure, parallax=self.parallax)
+            third = excitation_error(self.experiment, hkl, self.exposure)
         return torch.stack([spot.fast, spot.slow, third], dim=-1), spot.valid
 
 
@@ -110,38 +109,33 @@ class PositionBlock:
     def predicted(self, changes: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Predictions [n, 3] and validity [n] with the model tensors ``changes``."""
         tensors = {f"experiment.{name}": value for name, value in changes.items() if name != "scale"}
-        result: tuple[Tensor, Tensor] = torch.func.functional_call(self.positions, tensors, (), tie_weights=False)
+        seen = self.positions.observed
+        spots = seen.hkl, seen.panel, seen.frame
+        result: tuple[Tensor, Tensor] = torch.func.functional_call(self.positions, tensors, spots, tie_weights=False)
         return result
 
     def residuals(self, parameters: ParameterSet) -> Residuals:
         """Observed − predicted at the current values."""
-        now = parameters.values.detach()
-        if self._last is None or self._last[0] is not parameters or not torch.equal(self._last[1], now):
+        if not self.knows(parameters):
             with torch.no_grad():
-                self._remember(parameters, *self.predicted(parameters.changes(self.index)))
+                self.remember(parameters, *self.predicted(parameters.changes(self.index)))
         assert self._last is not None
         return self._last[2]
 
-    def _remember(self, parameters: ParameterSet, value: Tensor, valid: Tensor) -> None:
+    def knows(self, parameters: ParameterSet) -> bool:
+        """Whether the residuals at the current values are known."""
+        now = parameters.values.detach()
+        return self._last is not None and self._last[0] is parameters and torch.equal(self._last[1], now)
+
+    def remember(self, parameters: ParameterSet, value: Tensor, valid: Tensor) -> None:
         """Keep the residuals with the values that they belong to: a step asks for them several times."""
         self._last = parameters, parameters.values.detach().clone(), Residuals(self.target - value, valid)
 
     def jacobian(self, parameters: ParameterSet) -> Tensor:
         """Derivatives [n, 3, T] of the predictions."""
-        place = parameters.of_block(self.index)
-        values = parameters.values.detach()[place]
+        return PositionPack([self]).jacobians(parameters)[0]
 
-        if not place:
-            return torch.zeros(*self.target.shape, 0, dtype=values.dtype)
-        few = self._directions(parameters, place)
-        found = tangents(lambda free: self.predicted(parameters.changes(self.index, free)), values, few.along)
-        (value, valid), (columns, _) = found
-        self._remember(parameters, value, valid)
-        if columns is None:
-            return values.new_zeros(*self.target.shape, len(place))
-        return few.expanded(columns, self.positions.observed.panel)
-
-    def _directions(self, parameters: ParameterSet, place: Sequence[int]) -> Directions:
+    def few_directions(self, parameters: ParameterSet, place: Sequence[int]) -> Directions:
         """The directions for the parameters at ``place``, made once for the same of them."""
         asked = parameters, tuple(place)
         if self._along is None or self._along[0][0] is not parameters or self._along[0][1] != asked[1]:
@@ -167,11 +161,24 @@ class PositionObjective:
     def __init__(self, blocks: Sequence[PositionBlock]) -> None:
         self.blocks = tuple(blocks)
         self.spread = [torch.ones(3, dtype=torch.float64) for _ in blocks]
+        self._packs = packs_of(blocks)
+
+    def _residuals(self, parameters: ParameterSet) -> list[Residuals]:
+        """Observed − predicted of every block at the current values."""
+        for pack in self._packs:
+            if not all(block.knows(parameters) for block in pack.blocks):
+                pack.residuals(parameters)
+        return [block.residuals(parameters) for block in self.blocks]
+
+    def _jacobians(self, parameters: ParameterSet) -> list[Tensor]:
+        """Derivatives [n, 3, T] of every block's predictions."""
+        found = {id(b): c for pack in self._packs for b, c in zip(pack.blocks, pack.jacobians(parameters), strict=True)}
+        none = [parameters.start.new_zeros(0, 3, len(parameters.of_block(block.index))) for block in self.blocks]
+        return [found.get(id(block), empty) for block, empty in zip(self.blocks, none, strict=True)]
 
     def estimate_spread(self, parameters: ParameterSet) -> None:
         """Set each shot's spread [3] from its residuals: 1.48 times their median absolute value."""
-        for number, block in enumerate(self.blocks):
-            residual, valid = block.residuals(parameters)
+        for number, (block, (residual, valid)) in enumerate(zip(self.blocks, self._residuals(parameters), strict=True)):
             third = "frame" if block.positions.scan is not None else "excitation"
             least = torch.tensor([_LEAST["pixel"], _LEAST["pixel"], _LEAST[third]], dtype=residual.dtype)
             if bool(valid.any()):
@@ -192,6 +199,7 @@ class PositionObjective:
     def loss(self, parameters: ParameterSet, held: Linearization | None = None) -> float:
         """Σ c²·ln(1 + r²/c²) over the spots, and the restraints."""
         total = restraint_loss(parameters) if is_first() else 0.0
+        self._residuals(parameters)
         for number in range(len(self.blocks)):
             scaled, _ = self._weighted(number, parameters)
             total += float((3 * _CAUCHY**2 * torch.log1p((scaled**2).sum(1) / (3 * _CAUCHY**2))).sum())
@@ -201,8 +209,8 @@ class PositionObjective:
     def linearize(self, parameters: ParameterSet) -> Linearization:
         """Loss and normal equations at the current values."""
         normals, scores = [], []
-        for number, block in enumerate(self.blocks):
-            columns = block.jacobian(parameters) * (block.sharpness / self.spread[number])[:, :, None]
+        for number, (block, columns) in enumerate(zip(self.blocks, self._jacobians(parameters), strict=True)):
+            columns = columns * (block.sharpness / self.spread[number])[:, :, None]
             scaled, weight = self._weighted(number, parameters)
             weighted = columns * weight[:, :, None]
             score = Scores(torch.einsum("nki,nk->ni", weighted, scaled), weighted.transpose(1, 2) @ columns)
@@ -214,8 +222,7 @@ class PositionObjective:
     def rms(self, parameters: ParameterSet) -> tuple[float, float]:
         """rms (fast, slow) in pixels over the spots of all shots."""
         rows = [torch.zeros(0, 2, dtype=torch.float64)]
-        for block in self.blocks:
-            residual, valid = block.residuals(parameters)
+        for residual, valid in self._residuals(parameters):
             rows.append(residual[valid][:, :2])
         both = torch.cat(listed([torch.cat(rows)]))
         fast, slow = (both**2).mean(0).sqrt().tolist() if len(both) else (float("nan"), float("nan"))

@@ -12,6 +12,7 @@ from nbtorch.models import Experiment
 from refine.frames import FrameStack
 from refine.indexing import IndexingSettings, index_spots
 from refine.observations import Observations, hold_out
+from refine.offset_search import SearchSettings
 from refine.parameters import ParameterSet
 from refine.scene import Shot
 from refine.settings import FitSettings
@@ -58,9 +59,16 @@ def assign(shot: Shot, spots: Spots, settings: FitSettings, experiment: Experime
     if isinstance(spots, ListedSpots):
         return _evidence(shot, spots, settings, np.arange(len(spots)), spots.hkl, ())
     scan = None if shot.still else shot.entry.scan
-    nearby = IndexingSettings(search=None, tolerance=1.5)
-    indexed = index_spots(experiment, spots, scan, shot.exposures(1)[0], nearby if near else IndexingSettings())
+    search = None if near else SearchSettings(crystal_known=_crystal_known(settings))
+    how = IndexingSettings(search, tolerance=1.5 if near else IndexingSettings.tolerance)
+    indexed = index_spots(experiment, spots, scan, shot.exposures(1)[0], how)
     return _evidence(shot, spots, settings, indexed.spot, indexed.hkl, tuple(indexed.rejected))
+
+
+def _crystal_known(settings: FitSettings) -> bool:
+    """Whether no crystal can turn against the beam in this fit: then its indices are not sought among turned ones."""
+    flags = settings.parameters
+    return not (flags.orientation or flags.beam_direction or flags.free)
 
 
 def _evidence(

@@ -88,7 +88,9 @@ def index_spots(
     view = view_of(experiment, spots, scan)
     whole = _range(experiment, scan, exposure)
     search = settings.search
-    reach = (search.degrees, search.pixels) if search is not None else (0.0, 0.0)
+    reach = (0.0, 0.0)
+    if search is not None:
+        reach = (0.0 if search.crystal_known else search.degrees, search.pixels)
     candidates = candidates_of(
         experiment, whole, view.resolution, (settings.miss + reach[0], settings.tolerance * _NARROWING[0] + reach[1])
     )

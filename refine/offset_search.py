@@ -23,11 +23,13 @@ _AT_ONCE = 10**6  # pairs times variants that vote together, which bounds the me
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """How far a start may be off. pixels: shift of the pattern; degrees: turn of the crystal; scale: relative error of
-    distance/cell. miss: degrees a lit reflection may be from the sphere. brightest: spots that vote."""
+    """How far a start may be off. pixels: shift of the pattern; degrees: turn of the pattern, and of the crystal unless
+    ``crystal_known``; scale: relative error of distance/cell. miss: degrees a lit reflection may be from the sphere.
+    brightest: spots that vote."""
 
     pixels: float = 25.0
     degrees: float = 0.6
+    crystal_known: bool = False
     scale: float = 0.012
     miss: float = 0.15
     brightest: int = 300
@@ -89,7 +91,7 @@ def across_beam(view: View) -> Floats:
 
 def _turns(view: View, settings: SearchSettings) -> list[Floats]:
     """Rotation vectors (degrees) to try, nearest first, so that a draw goes to the smaller one."""
-    if view.scan:
+    if view.scan or settings.crystal_known:
         return [np.zeros(3)]
     axes = across_beam(view)
     steps = _steps(settings.degrees, settings.miss)

@@ -123,6 +123,8 @@ def improved(pattern: Pattern, settings: IndexingSettings, width: float) -> Patt
     plain = (position - known)[pairs.candidate] / pattern.radius
     wanted = pairs.apart + known[pairs.candidate]
     shifted = _robust(smooth_terms(plain, count), wanted, settings.tolerance * width / 2)
+    if settings.search is not None and settings.search.crystal_known:
+        return replace(pattern, field=shifted)
     seen = pattern.view.when_seen(turned.at(pairs.candidate), pairs.spot)
     turn = _rotation_to_sphere(pattern.view, seen, pairs.miss, settings.miss / 2)
     return replace(pattern, field=shifted, rotation=pattern.rotation + turn)

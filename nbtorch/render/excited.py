@@ -77,7 +77,9 @@ def excited_reflections(
     with torch.no_grad():
         sphere = _sphere(experiment, exposure or experiment.exposure, margin)
         limit = corner_resolution(experiment) if dmin is None else min(1 / dmin, corner_resolution(experiment))
-        parts = [_events(sphere, hkl, limit) for hkl in _slabs(experiment, limit)]
+        highest = _highest(experiment, limit)
+        blocks = iter([_shell(sphere, highest, limit)]) if len(sphere.phi) == 1 else _slabs(highest)
+        parts = [_events(sphere, hkl, limit) for hkl in blocks]
         hkl, phi, miss = (np.concatenate([part[i] for part in parts]) for i in range(3))
         ray = _rays(experiment, hkl, phi)
         chosen, panel, fast, slow = _first_panels(experiment, ray, border, parallax)
@@ -118,8 +120,8 @@ def _sphere(experiment: Experiment, exposure: Exposure, margin: float) -> _Spher
     )
 
 
-def _slabs(experiment: Experiment, limit: float) -> Iterator[Ints]:
-    """Blocks of indices [m, 3], one a value of h, that cover |q| ≤ ``limit`` (Å⁻¹)."""
+def _highest(experiment: Experiment, limit: float) -> Ints:
+    """The highest |h|, |k| and |l| [3] that |q| ≤ ``limit`` (Å⁻¹) allows. Raises DataError where they are too many."""
     lengths = np.linalg.norm(_numpy(experiment.crystal.vectors()[0]), axis=1)
     highest = np.floor(limit * lengths).astype(int)  # |h| = |a·q| ≤ |a|·|q|
     count = float(np.prod(2.0 * highest + 1))
@@ -129,10 +131,53 @@ def _slabs(experiment: Experiment, limit: float) -> Iterator[Ints]:
             f"{count:.1e} reflections would have to be looked at",
             "Check the units of cell, wavelength and distance, or give a resolution limit",
         )
-    k, l = (np.arange(-n, n + 1) for n in highest[1:])  # noqa: E741  the field's own letter
-    pairs = np.stack(np.meshgrid(k, l, indexing="ij"), -1).reshape(-1, 2)
+    return np.asarray(highest)
+
+
+def _slabs(highest: Ints) -> Iterator[Ints]:
+    """Blocks of indices [m, 3] up to ``highest`` [3], one a value of h."""
+    pairs = _grid(highest[1:])
     for h in range(-highest[0], highest[0] + 1):
         yield np.column_stack([np.full(len(pairs), h), pairs])
+
+
+def _grid(highest: Ints) -> Ints:
+    """All pairs [m, 2] of indices up to ``highest`` [2]."""
+    first, second = (np.arange(-n, n + 1) for n in highest)
+    return np.stack(np.meshgrid(first, second, indexing="ij"), -1).reshape(-1, 2)
+
+
+def _shell(sphere: _Sphere, highest: Ints, limit: float) -> Ints:
+    """The indices [m, 3] that may be near the sphere in a still: l where a row (h, k) meets a shell about it.
+
+    |k₀ + r₀ + l·c*| = R is a quadratic equation in l. Looking at rows instead of reflections is faster by their length.
+    """
+    pairs = _grid(highest[:2])
+    stars = sphere.turned[0]
+    start, radius = sphere.wave + pairs @ stars[:2], float(np.linalg.norm(sphere.wave))
+    thick = sphere.slope * max(limit, LOW_ORDER) + sphere.band * limit**2
+    square, half = stars[2] @ stars[2], start @ stars[2]
+    middle, nearest = -half / square, (start**2).sum(1) - half**2 / square  # l, and the squared distance there
+
+    def reach(distance: float) -> Floats:
+        """Half the length of row, in l, within ``distance`` of the sphere's centre; NaN where it passes it by."""
+        return np.sqrt(np.where(nearest < distance**2, (distance**2 - nearest) / square, np.nan))
+
+    outer, inner = reach(radius + thick), reach(max(radius - thick, 0.0))
+    first, last = np.ceil(middle - outer), np.floor(middle + outer)
+    gap = np.where(np.isnan(inner), last, np.floor(middle - inner))  # no gap where a row stays outside the inner sphere
+    resumed = np.where(np.isnan(inner), last + 1, np.maximum(np.ceil(middle + inner), gap + 1))
+    return _rows(pairs, np.column_stack([first, resumed]), np.column_stack([gap, last]), highest[2])
+
+
+def _rows(pairs: Ints, first: Floats, last: Floats, highest: int) -> Ints:
+    """Indices [m, 3] of rows ``pairs`` [r, 2] from ``first`` [r, s] to ``last`` [r, s]: s stretches each; NaN: none."""
+    first, last = np.maximum(first, -highest), np.minimum(last, highest)
+    count = np.nan_to_num(np.maximum(last - first + 1, 0)).astype(np.int64).ravel()
+    begin = np.repeat(np.nan_to_num(first).ravel(), count)
+    step = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+    row = np.repeat(np.repeat(np.arange(len(pairs)), first.shape[1]), count)
+    return np.column_stack([pairs[row], (begin + step).astype(np.int64)])
 
 
 def _events(sphere: _Sphere, hkl: Ints, limit: float) -> tuple[Ints, Floats, Floats]:
