@@ -163,7 +163,7 @@ class PositionObjective:
         self.spread = [torch.ones(3, dtype=torch.float64) for _ in blocks]
         self._packs = packs_of(blocks)
 
-    def _residuals(self, parameters: ParameterSet) -> list[Residuals]:
+    def residuals(self, parameters: ParameterSet) -> list[Residuals]:
         """Observed − predicted of every block at the current values."""
         for pack in self._packs:
             if not all(block.knows(parameters) for block in pack.blocks):
@@ -178,7 +178,7 @@ class PositionObjective:
 
     def estimate_spread(self, parameters: ParameterSet) -> None:
         """Set each shot's spread [3] from its residuals: 1.48 times their median absolute value."""
-        for number, (block, (residual, valid)) in enumerate(zip(self.blocks, self._residuals(parameters), strict=True)):
+        for number, (block, (residual, valid)) in enumerate(zip(self.blocks, self.residuals(parameters), strict=True)):
             third = "frame" if block.positions.scan is not None else "excitation"
             least = torch.tensor([_LEAST["pixel"], _LEAST["pixel"], _LEAST[third]], dtype=residual.dtype)
             if bool(valid.any()):
@@ -199,7 +199,7 @@ class PositionObjective:
     def loss(self, parameters: ParameterSet, held: Linearization | None = None) -> float:
         """Σ c²·ln(1 + r²/c²) over the spots, and the restraints."""
         total = restraint_loss(parameters) if is_first() else 0.0
-        self._residuals(parameters)
+        self.residuals(parameters)
         for number in range(len(self.blocks)):
             scaled, _ = self._weighted(number, parameters)
             total += float((3 * _CAUCHY**2 * torch.log1p((scaled**2).sum(1) / (3 * _CAUCHY**2))).sum())
@@ -222,7 +222,7 @@ class PositionObjective:
     def rms(self, parameters: ParameterSet) -> tuple[float, float]:
         """rms (fast, slow) in pixels over the spots of all shots."""
         rows = [torch.zeros(0, 2, dtype=torch.float64)]
-        for residual, valid in self._residuals(parameters):
+        for residual, valid in self.residuals(parameters):
             rows.append(residual[valid][:, :2])
         both = torch.cat(listed([torch.cat(rows)]))
         fast, slow = (both**2).mean(0).sqrt().tolist() if len(both) else (float("nan"), float("nan"))

@@ -16,6 +16,7 @@ from refine.lattice_view import Candidates, Floats, Ints, View
 from refine.offset_search import Offset, SearchSettings, across_beam
 
 _FEWEST = (6, 12, 30)  # matches for a displacement of order 0, 1, 2 in the position
+_STILL = 1e-3  # of the width of Cauchy's loss: what a solution need not move by to be the answer
 _USUAL = {"pixels": 10.0, "degrees": 0.3, "scale": 0.006}  # errors that a start usually has
 
 
@@ -155,6 +156,9 @@ def _robust(matrix: Floats, target: Floats, scale: float) -> Floats:
     solution: Floats = np.zeros((matrix.shape[1], target.shape[1]))
     for _ in range(10):
         root = np.sqrt(weight)[:, None]
+        before = solution
         solution = np.asarray(np.linalg.lstsq(matrix * root, target * root, rcond=1e-6)[0], dtype=np.float64)
+        if np.abs(matrix @ (solution - before)).max(initial=0.0) < _STILL * scale:
+            break
         weight = 1 / (1 + ((target - matrix @ solution) ** 2).sum(1) / scale**2)
     return solution

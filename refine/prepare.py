@@ -178,15 +178,16 @@ def _of_all(mine: Sequence[Evidence], shots: Sequence[Shot]) -> list[Evidence]:
 
 def _start_positions(evidence: list[Evidence], parameters: ParameterSet, settings: FitSettings) -> list[Tensor]:
     """Where the given geometry predicted the observed spots, [n, 2] a shot; NaN where it did not."""
-    now, places = parameters.values.detach().clone(), []
+    now = parameters.values.detach().clone()
+    every = PositionObjective([position_block(e.shot, e.observed, settings.detector.parallax) for e in evidence])
     with torch.no_grad():
         parameters.values.copy_(parameters.start)
-        for item in evidence:
-            block = position_block(item.shot, item.observed, settings.detector.parallax)
-            value, valid = block.predicted(parameters.changes(item.shot.index))
-            places.append(torch.where(valid[:, None], value[:, :2], torch.nan))
+        found = every.residuals(parameters)
         parameters.values.copy_(now)
-    return places
+    return [
+        torch.where(valid[:, None], (block.target - residual)[:, :2], torch.nan)
+        for block, (residual, valid) in zip(every.blocks, found, strict=True)
+    ]
 
 
 def _rms_at_start(evidence: list[Evidence], start: list[Tensor]) -> tuple[float, float]:
@@ -284,7 +285,7 @@ def _positions_stage(
         mine = [assign(e.shot, e.spots, settings, moved_experiment(e.shot, parameters), near=near) for e in mine]
         assigned = _of_all(mine, scene.shots)
         evidence = [a if len(a.observed) else b for a, b in zip(assigned, evidence, strict=True)]
-    mine = [_without_strays(item, parameters, settings) for item in evidence if item.shot.index in held]
+    mine = _without_strays([item for item in evidence if item.shot.index in held], parameters, settings)
     evidence = _of_all(mine, scene.shots)
     fast, slow = PositionObjective(_blocks(mine, settings)).rms(parameters)
     say(f"positions: {sum(len(e.observed) for e in evidence)} spots, rms {fast:.2f}, {slow:.2f} px (fast, slow)")
@@ -296,18 +297,24 @@ def _blocks(evidence: list[Evidence], settings: FitSettings) -> list[PositionBlo
     return [position_block(e.shot, e.observed.fitted(), settings.detector.parallax) for e in evidence]
 
 
-def _without_strays(item: Evidence, parameters: ParameterSet, settings: FitSettings) -> Evidence:
-    """``item`` without the spots that stayed far from their predictions: their indices are wrong, or they are no spots.
+def _without_strays(items: list[Evidence], parameters: ParameterSet, settings: FitSettings) -> list[Evidence]:
+    """``items`` without the spots that stayed far from their predictions: their indices are wrong, or they are no
+    spots.
 
     Far is six times the shot's own spread, and never less than a pixel. Held-out spots are to be scored: of them only
     those go that cannot be the reflection, by frames or by more than three pixels.
     """
-    objective = PositionObjective(_blocks([item], settings))
-    objective.estimate_spread(parameters)
-    block = position_block(item.shot, item.observed, settings.detector.parallax)
-    residual, valid = block.residuals(parameters)
-    reach = torch.clamp(_STRAY * objective.spread[0][:2], min=1.0)
-    late = (residual[:, 2].abs() * block.spindle_share > _STRAY_FRAMES) & (not item.shot.still)
+    seen = PositionObjective(_blocks(items, settings))
+    seen.estimate_spread(parameters)
+    every = PositionObjective([position_block(e.shot, e.observed, settings.detector.parallax) for e in items])
+    each = zip(items, seen.spread, every.blocks, every.residuals(parameters), strict=True)
+    return [_close(item, spread, *left, block.spindle_share) for item, spread, block, left in each]
+
+
+def _close(item: Evidence, spread: Tensor, residual: Tensor, valid: Tensor, spindle_share: Tensor) -> Evidence:
+    """``item`` without its spots whose ``residual`` [n, 3] is far out of ``spread`` [3]; as it is if none were left."""
+    reach = torch.clamp(_STRAY * spread[:2], min=1.0)
+    late = (residual[:, 2].abs() * spindle_share > _STRAY_FRAMES) & (not item.shot.still)
     far = (residual[:, :2].abs() > reach).any(1) | late | ~valid
     another = (residual[:, :2].abs() > _STRAY_HELDOUT).any(1) | late | ~valid
     stray = torch.where(item.observed.heldout, another & far, far)

@@ -76,12 +76,13 @@ def excited_reflections(
         raise ConfigError("a curved detector", "spots are predicted on flat panels only", "Describe it by flat panels")
     with torch.no_grad():
         sphere = _sphere(experiment, exposure or experiment.exposure, margin)
-        limit = corner_resolution(experiment) if dmin is None else min(1 / dmin, corner_resolution(experiment))
-        highest = _highest(experiment, limit)
+        limit = corner_resolution(experiment)
+        limit = limit if dmin is None else min(1 / dmin, limit)
+        highest = _highest(sphere, limit)
         blocks = iter([_shell(sphere, highest, limit)]) if len(sphere.phi) == 1 else _slabs(highest)
         parts = [_events(sphere, hkl, limit) for hkl in blocks]
         hkl, phi, miss = (np.concatenate([part[i] for part in parts]) for i in range(3))
-        ray = _rays(experiment, hkl, phi)
+        ray = _rays(experiment, sphere, hkl, phi)
         chosen, panel, fast, slow = _first_panels(experiment, ray, border, parallax)
     return Excited(hkl[chosen], panel, fast, slow, phi[chosen], miss[chosen])
 
@@ -120,9 +121,9 @@ def _sphere(experiment: Experiment, exposure: Exposure, margin: float) -> _Spher
     )
 
 
-def _highest(experiment: Experiment, limit: float) -> Ints:
+def _highest(sphere: _Sphere, limit: float) -> Ints:
     """The highest |h|, |k| and |l| [3] that |q| ≤ ``limit`` (Å⁻¹) allows. Raises DataError where they are too many."""
-    lengths = np.linalg.norm(_numpy(experiment.crystal.vectors()[0]), axis=1)
+    lengths = np.linalg.norm(np.linalg.inv(sphere.stars), axis=0)
     highest = np.floor(limit * lengths).astype(int)  # |h| = |a·q| ≤ |a|·|q|
     count = float(np.prod(2.0 * highest + 1))
     if count > MAX_REFLECTIONS:
@@ -202,9 +203,11 @@ def _events(sphere: _Sphere, hkl: Ints, limit: float) -> tuple[Ints, Floats, Flo
     return tuple(np.concatenate(pair) for pair in zip(crossing, missed, strict=True))  # type: ignore[return-value]
 
 
-def _rays(experiment: Experiment, hkl: Ints, phi: Floats) -> torch.Tensor:
+def _rays(experiment: Experiment, sphere: _Sphere, hkl: Ints, phi: Floats) -> torch.Tensor:
     """Rays [m, 3]: of the crossing, or towards the point of the sphere nearest to a reflection that misses it."""
     crystal = experiment.crystal
+    if len(sphere.phi) == 1:
+        return unit(torch.as_tensor(sphere.wave + hkl @ sphere.turned[0]).to(crystal.cell))
     spindle = spindle_of(experiment)
     at = torch.as_tensor(phi).to(crystal.cell)
     turned = prediction.turn(crystal.reflections(torch.as_tensor(hkl).to(at), at), spindle, at * DEGREES)

@@ -11,8 +11,8 @@ import torch
 from nbtorch.config import Exposure
 from nbtorch.errors import ConfigError, DataError
 from nbtorch.models import Experiment
-from nbtorch.render.excited import corner_resolution, excited_reflections
-from nbtorch.render.predict import predict
+from nbtorch.render.excited import LOW_ORDER, corner_resolution, excited_reflections
+from nbtorch.render.predict import mean_wave, predict
 from tests.functional.test_prediction import BEAM, CRYSTAL, PIXELS, SCENES, DetectorConfig, experiment, tilted_panel
 
 
@@ -29,6 +29,35 @@ def test_excited_reflections_are_those_that_light_the_detector() -> None:
     missing = {tuple(h) for h in everything[bright.numpy()]} - {tuple(h) for h in found.hkl}
     assert int(bright.sum()) > 100
     assert not missing
+
+
+@pytest.mark.parametrize(
+    ("cell", "wavelength", "margin"),
+    [
+        ((30.0, 45.0, 60.0, 70.0, 100.0, 110.0), 1.0, 0.3),
+        ((80.0, 80.0, 38.0, 90.0, 90.0, 90.0), 0.7, 0.1),
+        ((65.0, 71.0, 58.0, 90.0, 115.0, 90.0), 4.0, 3.0),
+    ],
+)
+def test_a_still_lists_every_reflection_near_the_sphere(
+    cell: tuple[float, ...], wavelength: float, margin: float
+) -> None:
+    crystal = replace(CRYSTAL, cell=cell)
+    beam = replace(BEAM, wavelength=wavelength)
+    scene = Experiment.from_config(crystal, beam, experiment().detector.config)
+    found = excited_reflections(scene, margin=margin, border=1e9)
+    with torch.no_grad():
+        stars = scene.crystal.vectors()[1].numpy()
+        wave = mean_wave(scene).numpy()
+    limit = corner_resolution(scene)
+    highest = np.floor(limit * np.linalg.norm(scene.crystal.vectors()[0].detach().numpy(), axis=1)).astype(int)
+    every = np.stack(np.meshgrid(*[np.arange(-n, n + 1) for n in highest], indexing="ij"), -1).reshape(-1, 3)
+    length = np.linalg.norm(every @ stars, axis=1)
+    off = np.abs(np.linalg.norm(wave + every @ stars, axis=1) - np.linalg.norm(wave))
+    reach = np.sin(np.deg2rad(margin)) * np.maximum(length, LOW_ORDER)
+    near = every[(length > 0) & (length <= limit) & (off <= reach)]
+    assert len(near) > 30
+    assert {tuple(h) for h in found.hkl} == {tuple(h) for h in near}
 
 
 def test_excited_positions_are_predictions() -> None:
