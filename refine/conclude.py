@@ -11,6 +11,7 @@ from torch import Tensor
 
 from nbtorch.config import BeamConfig, CrystalConfig, DetectorConfig, Mat3
 from nbtorch.models import Crystal, Detector, Experiment
+from refine.bootstrap import bootstrap_sigmas
 from refine.evidence import Evidence, moved_experiment
 from refine.misfit import box_chi_square, misfit
 from refine.module import FitModule
@@ -40,16 +41,13 @@ _DEGENERATE = 0.98
 def outcome(problem: Problem, module: FitModule) -> Outcome:
     """Everything there is to report."""
     objective, parameters = module.objective(), module.values
-    known = _uncertainty(problem, module) if parameters.free else None
     z2, _ = misfit(objective, parameters)
     explained = z2 <= _FISHER_UP_TO and module.stage.model_error == 0
+    drawings = 0 if explained else problem.settings.solver.bootstrap
+    known = _uncertainty(problem, module, drawings) if parameters.free else None
     experiments = [moved_experiment(item.shot, parameters) for item in problem.evidence]
     rows, choices = parameter_rows(parameters, known, explained), [*problem.choices]
-    choices.append(
-        "sigmas are those of the Fisher information: the model explains the pixels to their noise"
-        if explained
-        else "sigmas are the sandwich's, clustered by reflection: the pixels differ from the model by more than noise"
-    )
+    choices.append(_which_sigmas(known, explained, drawings))
     spots = spot_rows(problem, parameters)
     detector_end = refined_detector(experiments[0].detector)
     return Outcome(
@@ -80,15 +78,36 @@ def outcome(problem: Problem, module: FitModule) -> Outcome:
     )
 
 
-def _uncertainty(problem: Problem, module: FitModule) -> Uncertainty:
-    """Of the pixels, or of the positions where the geometry is theirs."""
+def _uncertainty(problem: Problem, module: FitModule, drawings: int) -> Uncertainty:
+    """Of the pixels, or of the positions where the geometry is theirs; with a bootstrap of as many ``drawings``."""
     objective, parameters = module.objective(), module.values
     if module.by_positions:
         parameters.release(problem.moved_by_positions)
-        positions = problem.positions(fitted=True)
-        positions.estimate_spread(parameters)
-        return uncertainty(positions, parameters, positions.linearize(parameters))  # type: ignore[arg-type]
-    return uncertainty(objective, parameters, objective.linearize(parameters))
+        objective = problem.positions(fitted=True)  # type: ignore[assignment]
+        objective.estimate_spread(parameters)  # type: ignore[attr-defined]
+    here = objective.linearize(parameters)
+    known = uncertainty(objective, parameters, here)
+    if drawings == 0:
+        return known
+    numbers = [block.index for block in objective.blocks]
+    drawn = bootstrap_sigmas(numbers, here.scores, parameters, drawings, problem.settings.seed)
+    return replace(known, bootstrap=drawn)
+
+
+def _which_sigmas(known: Uncertainty | None, explained: bool, drawings: int) -> str:
+    """Which sigmas are given, and why."""
+    if explained:
+        return "sigmas are those of the Fisher information: the model explains the pixels to their noise"
+    said = "sigmas are the sandwich's, clustered by reflection: the pixels differ from the model by more than noise"
+    if known is None or known.bootstrap is None:
+        return said
+    ratio = known.bootstrap / known.sandwich
+    ratio = ratio[torch.isfinite(ratio)]
+    if not len(ratio):
+        return said
+    middle, low, high = float(ratio.median()), float(ratio.min()), float(ratio.max())
+    drawn = f"a bootstrap over reflections ({drawings} drawings) gives {middle:.2g} of them ({low:.2g} to {high:.2g})"
+    return f"{said}; {drawn}"
 
 
 def parameter_rows(parameters: ParameterSet, known: Uncertainty | None, explained: bool) -> tuple[ParameterRow, ...]:
@@ -100,20 +119,30 @@ def parameter_rows(parameters: ParameterSet, known: Uncertainty | None, explaine
         free = i in parameters.free
         if parameter.name.endswith(".scale") and not free:
             continue
-        sigma = model = None
+        sigma = model = drawn = None
         if known is not None and free:
             at = place[parameter.name]
             model = _finite(float(known.model[at]))
             sigma = model if explained else _finite(float(known.sandwich[at]))
+            drawn = None if known.bootstrap is None or sigma is None else float(known.bootstrap[at])
         row = ParameterRow(
-            parameter.name, parameter.unit, parameter.start, values[i], sigma, model, free, free and bounds[i]
+            parameter.name,
+            parameter.unit,
+            parameter.start,
+            values[i],
+            sigma,
+            model,
+            free,
+            free and bounds[i],
+            sigma_bootstrap=drawn,
         )
         rows.append(row)
         for follower, entry in zip(parameter.follows, parameter.entries[1:], strict=bool(parameter.follows)):
             ratio = entry.coefficient / parameter.entries[0].coefficient
             followed = replace(row, name=follower, tied_to=parameter.name, start=row.start * ratio)
-            scaled = [None if s is None else s * ratio for s in (sigma, model)]
-            rows.append(replace(followed, value=row.value * ratio, sigma=scaled[0], sigma_model=scaled[1]))
+            scaled = [None if s is None else s * ratio for s in (sigma, model, drawn)]
+            followed = replace(followed, sigma=scaled[0], sigma_model=scaled[1], sigma_bootstrap=scaled[2])
+            rows.append(replace(followed, value=row.value * ratio))
     return tuple(rows)
 
 

@@ -24,7 +24,7 @@ class ParameterRow:
     """One parameter, free or not, in its public ``unit`` ("mm", "deg", "Å", "").
 
     ``sigma`` is the one we stand by (None: fixed, or not determined), ``sigma_model`` what the Fisher information alone
-    says. ``tied_to`` names the parameter or restraint that it follows.
+    says; ``sigma_bootstrap`` checks a sandwich sigma. ``tied_to`` names the parameter or restraint that it follows.
     """
 
     name: str
@@ -36,6 +36,7 @@ class ParameterRow:
     free: bool = True
     at_bound: bool = False
     tied_to: str | None = None
+    sigma_bootstrap: float | None = None
 
 
 @dataclass(frozen=True)

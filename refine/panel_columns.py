@@ -63,13 +63,16 @@ class Scores(NamedTuple):
         spread = self.spread[self.panel]
         return spread.mT @ self.few_matrices @ spread
 
-    def total(self) -> tuple[Tensor, Tensor]:
-        """Sums over the boxes: JᵀWJ [T, T] and JᵀW(y − µ) [T]."""
+    def total(self, times: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Sums over the boxes, each counted ``times`` [B], by default once: JᵀWJ [T, T] and JᵀW(y − µ) [T]."""
+        of_boxes, pulls = self.few_matrices, self.few_gradient
+        if times is not None:
+            of_boxes, pulls = of_boxes * times[:, None, None], pulls * times[:, None]
         if self.spread is None or self.panel is None:
-            return self.few_matrices.sum(0), self.few_gradient.sum(0)
+            return of_boxes.sum(0), pulls.sum(0)
         panels, few = self.spread.shape[:2]
-        matrices = self.few_matrices.new_zeros(panels, few, few).index_add(0, self.panel, self.few_matrices)
-        gradient = self.few_gradient.new_zeros(panels, few).index_add(0, self.panel, self.few_gradient)
+        matrices = of_boxes.new_zeros(panels, few, few).index_add(0, self.panel, of_boxes)
+        gradient = pulls.new_zeros(panels, few).index_add(0, self.panel, pulls)
         return (self.spread.mT @ matrices @ self.spread).sum(0), (gradient[:, None] @ self.spread).sum((0, 1))
 
 

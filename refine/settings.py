@@ -164,6 +164,9 @@ class LossSettings:
         check("loss", self, {"model_error": NOT_NEGATIVE, "box_half_width": ONE_OR_MORE, "min_counts": NOT_NEGATIVE})
 
 
+FEWEST_DRAWINGS = 10
+
+
 @dataclass(frozen=True)
 class SolverSettings:
     """``kind``: lm (Levenberg–Marquardt), lbfgs or adam. A stage has converged when a step lowers the loss by less than
@@ -176,10 +179,18 @@ class SolverSettings:
     learning_rate: float = 0.05  # adam, in units of each parameter's step
     coarse: bool = True  # positions first, then pixels
     coarse_rounds: int = 6
+    bootstrap: int = 100  # drawings that check the sandwich's sigmas, where those are the ones to stand by; 0: none
 
     def __post_init__(self) -> None:
         limits = dict.fromkeys(("max_iterations", "coarse_rounds"), ONE_OR_MORE)
+        limits["bootstrap"] = NOT_NEGATIVE
         check("solver", self, limits | dict.fromkeys(("tolerance", "step_tolerance", "learning_rate"), POSITIVE))
+        if 0 < self.bootstrap < FEWEST_DRAWINGS:
+            raise ConfigError(
+                f"solver.bootstrap={self.bootstrap}",
+                "so few drawings do not tell a width",
+                f"Give {FEWEST_DRAWINGS} or more, or 0 for none",
+            )
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ class Uncertainty:
     correlation: Tensor  # [T, T]
     undetermined: tuple[Undetermined, ...]
     weakest: Undetermined | None  # of the determined directions; None where there is none
+    bootstrap: Tensor | None = None  # [T] sigmas that check the sandwich's, where they were asked for
 
 
 def information(parameters: ParameterSet, here: Linearization) -> Tensor:
