@@ -1,6 +1,7 @@
 """Claim: the staged fit converges from starts that are far off; pixels alone only where spots overlap predictions.
 
-``python benchmarks/basin.py [--starts 100] [--threads 1]`` prints the fractions and writes results/basin.json. One
+``python benchmarks/basin.py [--starts 100] [--threads 1]`` prints the fractions and writes results/basin.json. Every
+trial is kept in results/basin_trials.jsonl as soon as it has ended; a run that was broken off goes on from there. One
 still of some 110 spots; each start is off by one kind of error of a stated size, in a random direction. Detector errors
 are fitted with the six numbers of the detector, the crystal's with its orientation and cell; its size and the sampling
 are known. Converged is a fit that says so and predicts the spots within 0.1 px rms of where they truly are.
@@ -24,7 +25,7 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from benchmarks.measuring import machine, table, write
+from benchmarks.measuring import RESULTS, machine, table, write
 from benchmarks.stills import Stills
 from nbtorch.errors import NbtorchError
 from nbtorch.models import Experiment
@@ -57,6 +58,7 @@ SCENE = Stills(
 )
 CONVERGED = 0.1  # pixels rms, at the spots
 Document = dict[str, Any]
+Trials = dict[tuple[str, float, int], dict[str, tuple[float, float]]]  # by kind, size and seed: px off, CPU s
 
 
 def shifted(start: Document, size: float, rng: np.random.Generator) -> None:
@@ -159,23 +161,40 @@ def trial(folder: Path, true: Experiment, kind: Kind, size: float, seed: int) ->
     return ends
 
 
-def run(starts: int = 100) -> list[dict[str, Any]]:
-    """The fraction of ``starts`` that converge, of each kind and size."""
-    rows = []
-    with tempfile.TemporaryDirectory() as scratch:
+def run(starts: int, kept: Path) -> Trials:
+    """The trials of ``starts`` of every kind and size, all kinds of a start before the next; those in ``kept`` are not
+    made again."""
+    trials: Trials = {}
+    for line in kept.read_text().splitlines() if kept.exists() else ():
+        name, size, seed, ends = json.loads(line)
+        trials[name, size, seed] = ends
+    wanted = [(name, size, seed) for seed in range(starts) for name, kind in KINDS.items() for size in kind.sizes]
+    with tempfile.TemporaryDirectory() as scratch, kept.open("a") as file:
         folder = Path(scratch)
         (true,) = SCENE.write(folder)
-        for name, kind in KINDS.items():
-            for size in kind.sizes:
-                ends = [trial(folder, true, kind, size, seed) for seed in range(starts)]
-                row: dict[str, Any] = {"error": name, "size": f"{size:g} {kind.unit}", "starts": starts}
-                for way in ("pixels", "staged"):
-                    off = np.array([end[way][0] for end in ends])
-                    row[way] = float((off < CONVERGED).mean())
-                    row[f"{way}: px off"] = float(np.median(off[off < CONVERGED])) if row[way] else None
-                    row[f"{way}: s"] = float(np.median([end[way][1] for end in ends]))
-                rows.append(row)
-                print(row, flush=True)
+        for name, size, seed in wanted:
+            if (name, size, seed) in trials:
+                continue
+            trials[name, size, seed] = trial(folder, true, KINDS[name], size, seed)
+            file.write(json.dumps((name, size, seed, trials[name, size, seed])) + "\n")
+            file.flush()
+            print(f"start {seed}: {name} {size:g}", end="\r", flush=True)
+    return {key: trials[key] for key in wanted}
+
+
+def summed(trials: Trials) -> list[dict[str, Any]]:
+    """The fraction of starts that converge, of each kind and size."""
+    rows = []
+    for name, kind in KINDS.items():
+        for size in kind.sizes:
+            ends = [end for (of, by, _), end in trials.items() if (of, by) == (name, size)]
+            row: dict[str, Any] = {"error": name, "size": f"{size:g} {kind.unit}", "starts": len(ends)}
+            for way in ("pixels", "staged"):
+                off = np.array([end[way][0] for end in ends])
+                row[way] = float((off < CONVERGED).mean())
+                row[f"{way}: px off"] = float(np.median(off[off < CONVERGED])) if row[way] else None
+                row[f"{way}: s"] = float(np.median([end[way][1] for end in ends]))
+            rows.append(row)
     return rows
 
 
@@ -186,7 +205,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
-    rows = run(chosen.starts)
+    RESULTS.mkdir(exist_ok=True)
+    rows = summed(run(chosen.starts, RESULTS / "basin_trials.jsonl"))
     print(machine(), table(rows), write("basin", rows), sep="\n")
 
 

@@ -80,6 +80,9 @@ class PositionPack:
         n is the most spots of a block; what follows a block's own is its last, repeated.
         """
         changes = [parameters.changes(b.index, values[parameters.of_block(b.index)]) for b in self.blocks]
+        if len(self.blocks) == 1:
+            value, valid = self.blocks[0].predicted(changes[0])
+            return value[None], valid[None]
         tensors = dict(self._given)
         dims: dict[str, int | None] = dict.fromkeys(tensors, 0)
         for name in changes[0].keys() - {"scale"}:

@@ -360,5 +360,5 @@ def _rebuilt(
 ) -> tuple[Scene, list[Evidence]]:
     """The scene with the estimated crystals in it, and the evidence that belongs to its shots."""
     entries = {shot.index: shot.images for shot in scene.shots}
-    fresh = build_scene(document, entries, settings, lambda _: None)
+    fresh = build_scene(document, entries, settings, lambda _: None, scene.structure_factors)
     return fresh, [replace(item, shot=shot) for item, shot in zip(evidence, fresh.shots, strict=True)]

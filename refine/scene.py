@@ -70,9 +70,13 @@ def detector_for_fit(detector: DetectorConfig, settings: FitSettings) -> Detecto
 
 
 def build_scene(
-    document: ExperimentList, frames: dict[int, tuple[Path, ...]], settings: FitSettings, say: Say
+    document: ExperimentList,
+    frames: dict[int, tuple[Path, ...]],
+    settings: FitSettings,
+    say: Say,
+    factors: StructureFactors | None = None,
 ) -> Scene:
-    """The models of ``document`` for the entries that ``frames`` (entry → files) names.
+    """The models of ``document`` for the entries that ``frames`` (entry → files) names; ``factors``: where known.
 
     Raises DataError where an entry has no crystal, or where entries have different detectors.
     """
@@ -82,7 +86,7 @@ def build_scene(
     first = entries[0][1]
     if any(entry.crystal is None for _, entry in entries):
         raise DataError(str(document.path), "an experiment has no crystal", "Index it first (dials.index)")
-    factors = structure_factors(document, settings, say)
+    factors = factors or structure_factors(document, settings, say)
     config = detector_for_fit(first.detector, settings)
     detector = Detector(config, chosen_groups(root_group(config), len(config.panels), settings.detector.levels))
     beams = {e.beam_index: Beam(beam_for_fit(e.beam, settings)) for _, e in entries}
