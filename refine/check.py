@@ -18,13 +18,15 @@ from nbtorch.errors import DataError, NbtorchError
 from nbtorch.io.atomic import write_text
 from nbtorch.io.expt import read_expt
 from nbtorch.render.excited import Excited, excited_reflections
-from refine.frames import FrameStack, assign_frames, load
+from refine.evidence import find
+from refine.frame_stack import FrameReader, FrameStack, MeasuredFrame
+from refine.frames import assign_frames
 from refine.layout import Plane, corners_of, positions
 from refine.paths import template_dir
 from refine.request import Request
 from refine.run_folder import CHECK, claim_output
 from refine.scene import Shot, build_scene
-from refine.spots import Spots, SpotSettings, find_spots
+from refine.spots import Spots
 
 Say = Callable[[str], None]
 Array = NDArray[np.float64]
@@ -73,17 +75,20 @@ def check(request: Request, folder: Path, say: Say) -> None:
         total = sum(len(shot.images) for shot in scene.shots)
         wanted = set(np.unique(np.linspace(0, total - 1, MAX_DRAWN).round().astype(int)).tolist())
         first = 0
+        reader = FrameReader(scene.shots[0].entry.detector, request.fit.data.mask)
         for shot in scene.shots:
+            stack = FrameStack(shot.images, reader, say)
             try:
-                stack = load(shot.images, shot.entry, request.fit.data.mask, say)
-            except NbtorchError as error:  # told by load; the others are looked at
+                found = find(shot, stack.frames())
+            except NbtorchError as error:  # told by the stack; the others are looked at
                 failure, first = error, first + len(shot.images)
                 continue
             excited = excited_reflections(shot.experiment, whole_range(shot), request.fit.data.dmin or None)
-            found = _find(stack, shot)
             rows.append(_row(shot, stack, excited, found))
             say(describe(rows[-1]))
-            drawings += [_draw(shot, i, stack, excited, found) for i in range(len(shot.images)) if first + i in wanted]
+            for i in sorted({i - first for i in wanted} & set(range(len(shot.images)))):
+                frame = stack.frame(i)
+                drawings += [] if frame is None else [_draw(shot, i, frame, excited, found)]
             first += len(shot.images)
         if failure is not None and not rows:
             raise failure
@@ -117,16 +122,6 @@ def describe(row: ShotCheck) -> str:
     return text if row.offset is None else f"{text}, half of them within {row.offset:.1f} px of a prediction"
 
 
-def _find(stack: FrameStack, shot: Shot) -> Spots:
-    panels = range(len(stack.valid[0]))
-    masks = [np.logical_or.reduce([frame[panel] for frame in stack.valid]) for panel in panels]
-    frames = (
-        [np.where(valid, counts, 0) for counts, valid in zip(*pair, strict=True)]
-        for pair in zip(stack.counts, stack.valid, strict=True)
-    )
-    return find_spots(frames, masks, SpotSettings(join_frames=not shot.still))
-
-
 def _row(shot: Shot, stack: FrameStack, excited: Excited, found: Spots) -> ShotCheck:
     distances = []
     for panel in np.unique(found.panel):
@@ -142,7 +137,7 @@ def _row(shot: Shot, stack: FrameStack, excited: Excited, found: Spots) -> ShotC
     return ShotCheck(name, len(shot.images), len(stack.lost), len(excited), len(found), offset)
 
 
-def _draw(shot: Shot, index: int, stack: FrameStack, excited: Excited, found: Spots) -> Drawing:
+def _draw(shot: Shot, index: int, frame: MeasuredFrame, excited: Excited, found: Spots) -> Drawing:
     """Frame ``index`` of ``shot`` with the reflections and spots on it."""
     detector = shot.experiment.detector.config
     canvas = Canvas(detector)
@@ -161,7 +156,7 @@ def _draw(shot: Shot, index: int, stack: FrameStack, excited: Excited, found: Sp
         )
     ]
     spots = [canvas.place(*at) for at in zip(found.panel[seen], found.fast[seen], found.slow[seen], strict=True)]
-    png, width, height = canvas.paint(stack.counts[index], stack.valid[index])
+    png, width, height = canvas.paint(frame.counts, frame.valid)
     return Drawing(
         shot.images[index].name,
         f"{len(predicted)} predicted, {len(spots)} found",

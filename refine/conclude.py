@@ -165,31 +165,21 @@ def spot_rows(problem: Problem, parameters: ParameterSet) -> tuple[SpotRow, ...]
     rows: list[SpotRow] = []
     for item, start in zip(problem.evidence, problem.start_px, strict=True):
         end, valid = predicted_centres(problem, item, parameters)
-        seen = item.observed
-        frame = seen.frame if not item.shot.still else torch.full_like(seen.fast, float(item.shot.index))
-        for i in range(len(seen)):
-            held = bool(seen.heldout[i])
+        seen, still = item.observed, item.shot.still
+        frame = [float(item.shot.index)] * len(seen) if still else seen.frame.tolist()
+        hkl, begun, ended = seen.hkl.tolist(), start.tolist(), end.tolist()
+        columns = (seen.panel, seen.fast, seen.slow, seen.counts, valid, seen.heldout)
+        absent = problem.left_out.get(item.shot.index, "")
+        for i, row in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
+            panel, fast, slow, counts, on_panel, held = row
+            reason = absent if on_panel else "no longer predicted on its panel"
             rows.append(
                 SpotRow(
-                    float(frame[i]),
-                    int(seen.panel[i]),
-                    int(seen.hkl[i, 0]),
-                    int(seen.hkl[i, 1]),
-                    int(seen.hkl[i, 2]),
-                    float(seen.fast[i]),
-                    float(seen.slow[i]),
-                    None if item.shot.still else float(seen.frame[i]),
-                    float(start[i, 0]),
-                    float(start[i, 1]),
-                    float(end[i, 0]),
-                    float(end[i, 1]),
-                    float(seen.counts[i]),
-                    None,
-                    used=bool(valid[i]) and not held,
-                    heldout=held,
-                    reason="" if valid[i] else "no longer predicted on its panel",
+                    frame[i], panel, hkl[i][0], hkl[i][1], hkl[i][2], fast, slow, None if still else frame[i],
+                    begun[i][0], begun[i][1], ended[i][0], ended[i][1], counts, None,
+                    used=not reason and not held, heldout=held, reason=reason,
                 )
-            )
+            )  # fmt: skip
         rows.extend(_rejected_rows(item))
     return tuple(rows)
 
@@ -226,16 +216,22 @@ def rms(spots: tuple[SpotRow, ...], *, heldout: bool) -> Pair | None:
 
 def frame_rows(problem: Problem, spots: tuple[SpotRow, ...], parameters: ParameterSet) -> tuple[FrameRow, ...]:
     """One row a frame, those that failed too, in the order of the experiments."""
-    names = [parameter.name for parameter in parameters.parameters_]
+    places = {parameter.name: place for place, parameter in enumerate(parameters.parameters_)}
+    values, all_lost = parameters.values.detach().tolist(), problem.lost_frames()
     of_shot: dict[int, list[FrameRow]] = {row.index: [row] for row in problem.failed}
+    of_frame: dict[int, list[SpotRow]] = {}
+    for spot in spots:
+        if spot.used:
+            of_frame.setdefault(int(spot.frame), []).append(spot)
     for item in problem.evidence:
         rows = of_shot.setdefault(item.shot.index, [])
-        scale = float(parameters.values.detach()[names.index(f"crystal[{item.shot.index}].scale")])
+        scale = values[places[f"crystal[{item.shot.index}].scale"]]
+        absent = problem.left_out.get(item.shot.index, "")
         for z, path in enumerate(item.shot.images):
             number = item.shot.index if item.shot.still else z
-            here = tuple(s for s in spots if s.used and int(s.frame) == number)
+            here = tuple(of_frame.get(number, ()))
             pair = rms(here, heldout=False)
-            lost = next((message for message in problem.lost[item.shot.index] if str(path) in message), "")
+            lost = next((message for message in all_lost[item.shot.index] if str(path) in message), absent)
             px = None if pair is None else math.hypot(*pair)
             rows.append(FrameRow(number, str(path), len(here), px, scale, ok=not lost, message=lost))
     ordered = [row for _, rows in sorted(of_shot.items()) for row in rows]

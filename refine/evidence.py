@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass, fields
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 
 from nbtorch.models import Experiment
-from refine.frames import FrameStack
+from refine.frame_stack import MeasuredFrame
 from refine.indexing import IndexingSettings, index_spots
 from refine.observations import Observations, hold_out
 from refine.offset_search import SearchSettings
@@ -17,7 +18,7 @@ from refine.parameters import ParameterSet
 from refine.scene import Shot
 from refine.settings import FitSettings
 from refine.spot_list import ListedSpots
-from refine.spots import Spots, SpotSettings, find_spots
+from refine.spots import Spots, SpotSettings, find_streamed
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,17 +31,15 @@ class Evidence:
     rejected: tuple[tuple[int, str], ...]
 
 
-def find(shot: Shot, stack: FrameStack, settings: FitSettings) -> Spots:
-    """The spots on the frames of ``shot``, brightest first."""
-    masks = [np.logical_and.reduce([frame[panel] for frame in stack.valid]) for panel in range(len(stack.valid[0]))]
-    if not any(mask.any() for mask in masks):  # a lost frame masks all: the others still count
-        kept = [frame for frame in stack.valid if any(panel.any() for panel in frame)]
-        masks = [np.logical_and.reduce([frame[panel] for frame in kept]) for panel in range(len(masks))]
-    frames = (
-        [np.where(valid, image, 0) for image, valid in zip(*pair, strict=True)]
-        for pair in zip(stack.counts, stack.valid, strict=True)
-    )
-    return find_spots(frames, masks, SpotSettings(join_frames=not shot.still))
+def find(shot: Shot, frames: Iterable[MeasuredFrame | None]) -> Spots:
+    """The spots on the frames of ``shot``, brightest first; None is a frame that is lost."""
+    blank = (None if frame is None else (_blank(frame), frame.valid) for frame in frames)
+    return find_streamed(blank, SpotSettings(join_frames=not shot.still))
+
+
+def _blank(frame: MeasuredFrame) -> list[np.ndarray]:
+    """The panels with 0 where nothing was measured."""
+    return [np.where(valid, image, 0) for image, valid in zip(*frame, strict=True)]
 
 
 def moved_experiment(shot: Shot, parameters: ParameterSet) -> Experiment:

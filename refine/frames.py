@@ -1,32 +1,18 @@
-"""Which files belong to which experiment, and their pixels."""
+"""Which files belong to which experiment."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from nbtorch.config import DetectorConfig
-from nbtorch.errors import DataError, FileError, NbtorchError
-from nbtorch.io import ExperimentList, read_frame, read_mask, valid_pixels
-from nbtorch.io.expt import ExperimentEntry
+from nbtorch.errors import DataError, FileError
+from nbtorch.io import ExperimentList
 from nbtorch.io.paths import COMPRESSIONS, existing
 from refine.locate import find_frames
 from refine.settings import DataSettings
 
-Say = Callable[[str], None]
 Missing = dict[int, FileError]  # entry number → which of its frames is not there
-
-
-@dataclass(frozen=True)
-class FrameStack:
-    """The frames of one shot: counts and valid, frame → panel → [slow, fast]. ``lost`` names frames without data."""
-
-    counts: tuple[tuple[np.ndarray, ...], ...]
-    valid: tuple[tuple[np.ndarray, ...], ...]
-    lost: tuple[str, ...]
 
 
 def assign_frames(document: ExperimentList, settings: DataSettings) -> tuple[dict[int, tuple[Path, ...]], Missing]:
@@ -102,38 +88,3 @@ def _by_order(document: ExperimentList, files: tuple[Path, ...], given: str) -> 
         )
     ends = np.cumsum(needed)
     return {i: files[end - count : end] for i, (end, count) in enumerate(zip(ends, needed, strict=True))}
-
-
-def load(images: tuple[Path, ...], entry: ExperimentEntry, mask: str | None, say: Say) -> FrameStack:
-    """The pixels of ``images``. A frame that cannot be read costs that frame alone; raises its error if all fail."""
-    detector = entry.detector
-    user = read_mask(Path(mask), detector) if mask else None
-    counts, valid, lost = [], [], []
-    failure: NbtorchError | None = None
-    for path in images:
-        try:
-            panels = read_frame(path).panel_arrays(detector)
-        except NbtorchError as error:
-            failure = error
-            lost.append(str(error))
-            say(f"left out: {error}")
-            panels = _nothing(detector)
-        counts.append(panels)
-        valid.append(_valid(detector, panels, user))
-    if failure is not None and len(lost) == len(images):
-        raise failure
-    return FrameStack(tuple(counts), tuple(valid), tuple(lost))
-
-
-def _nothing(detector: DetectorConfig) -> tuple[np.ndarray, ...]:
-    """A frame on which nothing was measured."""
-    return tuple(np.full((panel.size[1], panel.size[0]), np.nan) for panel in detector.panels)
-
-
-def _valid(
-    detector: DetectorConfig, panels: tuple[np.ndarray, ...], user: tuple[np.ndarray, ...] | None
-) -> tuple[np.ndarray, ...]:
-    """The pixels of one frame that were measured, [slow, fast] a panel."""
-    masks = user if user is not None else (None,) * len(panels)
-    pairs = zip(detector.panels, panels, masks, strict=True)
-    return tuple(valid_pixels(panel, counts, mask) for panel, counts, mask in pairs)

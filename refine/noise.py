@@ -2,50 +2,65 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy import ndimage
 
 from nbtorch.config import DetectorConfig
-from refine.frames import FrameStack
+from refine.frame_stack import MeasuredFrame
 from refine.settings import DataSettings
 
 _TILE = 9  # pixels: large enough for a variance, small against the slope of a background
 _GROUPS = 12  # of tiles of like mean: each gives one median
 
 
-def counts_photons(detector: DetectorConfig, stack: FrameStack) -> bool:
+@dataclass(frozen=True)
+class Look:
+    """What one frame tells of its detector's noise: whether it holds ``counts`` of photons, else its gain (ADU a
+    photon) and read-out noise (ADU), where these are to be estimated."""
+
+    counts: bool
+    gain: float | None = None
+    readout: float | None = None
+
+
+def look(detector: DetectorConfig, frame: MeasuredFrame, settings: DataSettings, counting: bool | None = None) -> Look:
+    """Look at ``frame``, which is of a ``counting`` detector or not, or tells by itself.
+
+    The gain of an integrating detector that states nothing is how the variance of quiet tiles grows with their mean:
+    variance = readout² + gain·mean.
+    """
+    counts = counts_photons(detector, frame) if counting is None else counting
+    stated = settings.gain is not None or any(panel.gain != 1 for panel in detector.panels)
+    return Look(counts) if counts or stated else Look(counts, *_photon_transfer(frame))
+
+
+def counts_photons(detector: DetectorConfig, frame: MeasuredFrame) -> bool:
     """Whether the pixels hold counts of photons: whole numbers that are never negative where they are trusted."""
     if detector.panels[0].trusted_range[0] < -2:
         return False
-    values = stack.counts[0][0][stack.valid[0][0]]
+    values = frame.counts[0][frame.valid[0]]
     return bool(np.all(values == np.floor(values)))
 
 
-def detector_noise(
-    detector: DetectorConfig, stack: FrameStack, settings: DataSettings, counting: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """Gain (ADU a photon) and read-out noise (ADU) of every panel [N].
-
-    As stated; for an integrating detector that states nothing, from how the variance of quiet tiles grows with their
-    mean: variance = readout² + gain·mean.
-    """
-    count = len(detector.panels)
+def detector_noise(detector: DetectorConfig, seen: Look, settings: DataSettings) -> tuple[np.ndarray, np.ndarray]:
+    """Gain (ADU a photon) and read-out noise (ADU) of every panel [N]: as stated, else as ``seen`` on a frame."""
     gain = np.array([panel.gain for panel in detector.panels])
-    readout = np.zeros(count)
-    if not counting and settings.gain is None and np.all(gain == 1):
-        slope, noise = _photon_transfer(stack)
-        gain, readout = np.full(count, slope), np.full(count, noise)
+    readout = np.zeros(len(gain))
+    if seen.gain is not None and seen.readout is not None:
+        gain, readout = np.full(len(gain), seen.gain), np.full(len(gain), seen.readout)
     if settings.gain is not None:
-        gain = np.full(count, settings.gain)
+        gain = np.full(len(gain), settings.gain)
     if settings.readout_noise is not None:
-        readout = np.full(count, settings.readout_noise)
+        readout = np.full(len(gain), settings.readout_noise)
     return gain, readout
 
 
-def _photon_transfer(stack: FrameStack) -> tuple[float, float]:
-    """(gain, readout) from the tiles of the first frame: robust line through (mean, variance)."""
+def _photon_transfer(frame: MeasuredFrame) -> tuple[float, float]:
+    """(gain, readout) from the tiles of ``frame``: robust line through (mean, variance)."""
     means, variances = [], []
-    for image, valid in zip(stack.counts[0], stack.valid[0], strict=True):
+    for image, valid in zip(*frame, strict=True):
         good = ndimage.uniform_filter(valid.astype(float), _TILE)[_TILE // 2 :: _TILE, _TILE // 2 :: _TILE] > 0.999
         values = np.where(valid, image, 0.0)
         mean = ndimage.median_filter(values, _TILE)[_TILE // 2 :: _TILE, _TILE // 2 :: _TILE]

@@ -86,15 +86,17 @@ def bright_plan(problem: Problem, evidence: Evidence, parameters: ParameterSet) 
     expected = block.model(parameters).sum(1)
     held = {tuple(row) for row in evidence.observed.hkl[evidence.observed.heldout].tolist()}
     seen = np.array([tuple(row) not in held for row in plan.hkl.tolist()])
-    return plan[(expected.numpy() >= problem.settings.loss.min_counts) & seen]
+    bright = plan[(expected.numpy() >= problem.settings.loss.min_counts) & seen]
+    problem.stacks[evidence.shot.index].keep(bright, observed_plan(problem, evidence, parameters))
+    return bright
 
 
 def make_block(
     problem: Problem, evidence: Evidence, plan: BoxPlan, background: str, oversample: int | None = None
 ) -> Block:
     """The block of ``evidence`` with the shoeboxes of ``plan``."""
-    shot, stack = evidence.shot, problem.stacks[evidence.shot.index]
-    boxes = cut(plan, stack.counts, stack.valid, problem.noise[shot.index])
+    shot = evidence.shot
+    boxes = cut(plan, problem.stacks[shot.index], problem.noise[shot.index])
     settings = problem.settings.render
     rendering = RenderSettings(
         mode="exact",

@@ -13,9 +13,9 @@ from nbtorch.errors import DataError, NbtorchError
 from nbtorch.io import ExperimentList, read_expt
 from refine.coarse import PositionBlock, PositionObjective
 from refine.drift import Kinds, carry_over, choose, too_short
-from refine.evidence import Evidence, assign, find, moved_experiment
-from refine.frames import FrameStack, Missing, assign_frames, load
-from refine.noise import counts_photons, detector_noise
+from refine.evidence import Evidence, assign, moved_experiment
+from refine.frame_stack import FrameReader, FrameStack
+from refine.frames import Missing, assign_frames
 from refine.outcome import FrameRow, Iteration
 from refine.parameters import Parameter, ParameterSet, switch
 from refine.physical import (
@@ -34,6 +34,7 @@ from refine.scene import Scene, Shot, build_scene
 from refine.settings import FitSettings
 from refine.solver import LevenbergMarquardt
 from refine.spot_list import read_spot_list
+from refine.survey import Survey, survey
 from refine.widths import Widths, measure_widths
 
 Say = Callable[[str], None]
@@ -49,13 +50,13 @@ def prepare(settings: FitSettings, say: Say) -> Problem:
     document = read_expt(settings.data.experiment)
     frames, missing = assign_frames(document, settings.data)
     scene = build_scene(document, frames, settings, say)
-    stacks, lost, scene, failed = _load_all(scene, missing, settings, say)
     started = time.perf_counter(), time.process_time()
-    evidence = _find_all(scene, stacks, settings, say)
-    evidence, coarse, history = _positions_stage(scene, evidence, stacks, constant(settings), say)
-    settings, decided = _decide_drift(scene, [e for e in evidence if e.shot.index in stacks], coarse, settings)
+    surveys, scene, failed = _survey_all(scene, missing, settings, say)
+    evidence = _index_all(scene, surveys, settings, say)
+    evidence, coarse, history = _positions_stage(scene, evidence, surveys, constant(settings), say)
+    settings, decided = _decide_drift(scene, [e for e in evidence if e.shot.index in surveys], coarse, settings)
     if settings.parameters.scan_varying:
-        evidence, coarse, more = _positions_stage(scene, evidence, stacks, settings, say, coarse)
+        evidence, coarse, more = _positions_stage(scene, evidence, surveys, settings, say, coarse)
         history += [replace(row, iteration=len(history) + row.iteration) for row in more]
     widths = measure_widths([item.shot for item in evidence], [item.observed for item in evidence])
     settings, choices = _with_estimates(settings, widths, evidence)
@@ -64,20 +65,16 @@ def prepare(settings: FitSettings, say: Say) -> Problem:
     parameters = parameter_set(scene, settings)
     moved = carry_over(coarse, parameters)
     start = _start_positions(evidence, parameters, settings)
-    counting = _counts_photons(scene, stacks)
-    noise = {
-        number: detector_noise(scene.detector.config, stack, settings.data, counting)
-        for number, stack in stacks.items()
-    }
+    counting = gathered({number: seen.look.counts for number, seen in surveys.items()})[scene.shots[0].index]
+    noise = {number: seen.noise(settings.data, counting) for number, seen in surveys.items()}
     for choice in choices:
         say(choice)
     problem = Problem(
         settings=settings,
         scene=scene,
         evidence=tuple(evidence),
-        stacks=stacks,
+        stacks={number: seen.stack for number, seen in surveys.items()},
         noise=noise,
-        lost=lost,
         counting=counting,
         widths=widths,
         parameters=parameters,
@@ -92,26 +89,29 @@ def prepare(settings: FitSettings, say: Say) -> Problem:
     return replace(problem, wall_s=time.perf_counter() - started[0], cpu_s=time.process_time() - started[1])
 
 
-def _load_all(
+def _survey_all(
     scene: Scene, missing: Missing, settings: FitSettings, say: Say
-) -> tuple[dict[int, FrameStack], dict[int, tuple[str, ...]], Scene, list[FrameRow]]:
-    """The pixels of this process's share of the shots, what is said of lost frames, and the shots that are left.
+) -> tuple[dict[int, Survey], Scene, list[FrameRow]]:
+    """What is on the frames of this process's share of the shots, the shots that are left, and those that are not.
 
     A shot that cannot be read, or whose frame is ``missing``, is left out, and told, while others remain.
     """
-    stacks: dict[int, FrameStack] = {}
+    surveys: dict[int, Survey] = {}
     failures: dict[int, NbtorchError] = {}
     told: list[str] = []
+    reader = FrameReader(scene.shots[0].entry.detector, settings.data.mask)
     for shot in dealt(scene.shots):
         try:
-            stacks[shot.index] = load(shot.images, shot.entry, settings.data.mask, told.append)
+            surveys[shot.index] = survey(shot, FrameStack(shot.images, reader, told.append), settings.data)
         except NbtorchError as problem:
             failures[shot.index] = problem
     for line in (*(f"left out: {error}" for error in missing.values()), *listed(told)):
         say(line)
-    lost = gathered({number: stack.lost for number, stack in stacks.items()})
+    for seen in surveys.values():
+        seen.stack.say = say
+    left = gathered(dict.fromkeys(surveys, True))
     failures = gathered(failures)
-    if not lost:
+    if not left:
         raise next(iter(failures.values()))
     images = {number: scene.document.entries[number].images for number in missing}
     images |= {shot.index: shot.images for shot in scene.shots}
@@ -119,8 +119,8 @@ def _load_all(
         FrameRow(number, str(images[number][0]), 0, None, None, ok=False, message=str(error))
         for number, error in sorted((missing | failures).items())
     ]
-    _say_how_shared(len(lost), say)
-    return stacks, lost, replace(scene, shots=tuple(s for s in scene.shots if s.index in lost)), failed
+    _say_how_shared(len(left), say)
+    return surveys, replace(scene, shots=tuple(s for s in scene.shots if s.index in left)), failed
 
 
 def _say_how_shared(shots: int, say: Say) -> None:
@@ -133,22 +133,15 @@ def _say_how_shared(shots: int, say: Say) -> None:
         say(f"{count()} processes share {shots} stills or scans")
 
 
-def _counts_photons(scene: Scene, stacks: dict[int, FrameStack]) -> bool:
-    """Whether the detector counts, by the frames of the first shot: the process that holds them says so to all."""
-    first = scene.shots[0].index
-    mine = {first: counts_photons(scene.detector.config, stacks[first])} if first in stacks else {}
-    return gathered(mine)[first]
-
-
-def _find_all(scene: Scene, stacks: dict[int, FrameStack], settings: FitSettings, say: Say) -> list[Evidence]:
+def _index_all(scene: Scene, surveys: dict[int, Survey], settings: FitSettings, say: Say) -> list[Evidence]:
     """Spots of every shot with their indices from the start model. Raises DataError where there are none at all."""
     given = None
     if settings.data.spots is not None:
         framed = len(scene.shots) > 1 or not scene.shots[0].still
         given = read_spot_list(settings.data.spots, scene.detector.config, framed=framed)
     mine = []
-    for shot in (shot for shot in scene.shots if shot.index in stacks):
-        spots = find(shot, stacks[shot.index], settings)
+    for shot in (shot for shot in scene.shots if shot.index in surveys):
+        spots = surveys[shot.index].spots
         if given is not None:
             spots = given.of_shot(spots, shot.index, still=shot.still)
         mine.append(assign(shot, spots, settings, shot.experiment))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from nbtorch.config import DetectorConfig
+from nbtorch.errors import NbtorchError
 from refine.coarse import PositionBlock, PositionObjective, Positions
 from refine.evidence import Evidence
-from refine.frames import FrameStack
+from refine.frame_stack import FrameStack
 from refine.observations import Observations
 from refine.outcome import FrameRow, Iteration
 from refine.parameters import ParameterSet
+from refine.processes import gathered
 from refine.scene import Scene, Shot
 from refine.settings import FitSettings
 from refine.widths import Widths
@@ -36,7 +38,6 @@ class Problem:
     evidence: tuple[Evidence, ...]
     stacks: dict[int, FrameStack]
     noise: dict[int, tuple[np.ndarray, np.ndarray]]  # gain, readout [N panels]
-    lost: dict[int, tuple[str, ...]]  # of every shot, what is said of its frames that could not be read
     counting: bool
     widths: Widths
     parameters: ParameterSet
@@ -48,6 +49,7 @@ class Problem:
     failed: tuple[FrameRow, ...]
     choices: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    left_out: dict[int, str] = field(default_factory=dict)  # shots without pixels to fit, though with spots; and why
     cpu_s: float = 0.0
     wall_s: float = 0.0
 
@@ -60,6 +62,23 @@ class Problem:
     def held(self) -> list[Evidence]:
         """The evidence of the shots whose frames this process holds."""
         return [item for item in self.evidence if item.shot.index in self.stacks]
+
+    def leave_out(self, failures: Mapping[int, NbtorchError]) -> None:
+        """Go on without the pixels of those shots that ``failures`` of all processes tell of.
+
+        Raises the first of them where no shot would be left.
+        """
+        for number, failure in failures.items():
+            if number not in self.left_out:
+                self.warnings.append(f"crystal {number} takes no part in the fit of pixels: {failure}")
+        if failures.keys() >= {item.shot.index for item in self.evidence}:
+            raise next(iter(failures.values()))
+        self.left_out.clear()
+        self.left_out.update({number: str(failure) for number, failure in failures.items()})
+
+    def lost_frames(self) -> dict[int, tuple[str, ...]]:
+        """What is wrong with frames that could not be read, of the shots of all processes."""
+        return gathered({number: stack.lost for number, stack in self.stacks.items()})
 
     def positions(self, *, fitted: bool = False) -> PositionObjective:
         """Predictions of all observed spots, or of those alone that the fit may see."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -92,25 +92,33 @@ def plan_boxes(
     return BoxPlan(hkl[keep], panel[keep], ranges[:, 0], ranges[:, 1], ranges[:, 2]), keep
 
 
-def cut(
-    plan: BoxPlan,
-    frames: Sequence[Sequence[np.ndarray]],
-    valid: Sequence[Sequence[np.ndarray]],
-    noise: tuple[np.ndarray, np.ndarray],
-) -> Shoeboxes:
-    """The pixels of ``plan`` from ``frames`` (frame → panel → [slow, fast]) and their ``valid`` masks.
+class Pixels(Protocol):
+    """Where the pixels of a shot come from. ``shapes``: (slow, fast) pixels of every panel."""
 
-    noise: gain and read-out noise of every panel. Raises DataError for an empty plan or an absurd number of pixels.
+    @property
+    def shapes(self) -> tuple[tuple[int, int], ...]: ...
+
+    def fetch(self, plan: BoxPlan) -> None:
+        """Make ready the pixels of ``plan``."""
+
+    def at(self, number: int, panel: int, slow: np.ndarray, fast: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Counts and validity of the pixels [m] at ``slow``, ``fast`` of one panel of one frame."""
+
+
+def cut(plan: BoxPlan, pixels: Pixels, noise: tuple[np.ndarray, np.ndarray]) -> Shoeboxes:
+    """The ``pixels`` of ``plan``. noise: gain and read-out noise of every panel.
+
+    Raises DataError for an empty plan or an absurd number of pixels.
     """
     if len(plan) == 0:
         raise DataError("an empty list of shoeboxes", "no reflection is predicted where pixels were measured", _HINT)
-    sizes = np.stack([np.diff(r, axis=1)[:, 0] for r in (plan.frame, plan.slow, plan.fast)], axis=1)
-    width = int(sizes.prod(1).max())
+    width = int(_sizes(plan).prod(1).max())
     if width * len(plan) > MAX_PIXELS:
         raise DataError(
             f"{len(plan)} boxes of {width} pixels", "they exceed the memory", "Set loss.box_half_width lower"
         )
-    inside, place = _places(plan, sizes, width)
+    pixels.fetch(plan)
+    inside, place = box_pixels(plan)
     arrays = dict(zip(("frame", "slow", "fast"), place, strict=True))
     arrays |= {"counts": np.zeros(inside.shape), "valid": np.zeros(inside.shape, dtype=bool)}
     box, pixel = np.nonzero(inside)
@@ -119,19 +127,24 @@ def cut(
     first = np.nonzero(np.r_[True, (np.diff(key[:, order]) != 0).any(0)])[0] if len(order) else order
     for chosen in np.split(order, first[1:]):
         where = box[chosen], pixel[chosen]
-        z, panel = int(key[0, chosen[0]]), int(key[1, chosen[0]])
-        on_panel = place[1][where], place[2][where]
-        good = valid[z][panel][on_panel]
+        counts, good = pixels.at(int(key[0, chosen[0]]), int(key[1, chosen[0]]), place[1][where], place[2][where])
         arrays["valid"][where] = good
-        arrays["counts"][where] = np.where(good, frames[z][panel][on_panel], 0)
-    return _assemble(plan, arrays, panel_shapes_of(frames[0]), noise)
+        arrays["counts"][where] = np.where(good, counts, 0)
+    return _assemble(plan, arrays, pixels.shapes, noise)
 
 
-def _places(plan: BoxPlan, sizes: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which of ``width`` places [B, Q] of each box hold a pixel, and its frame, slow and fast [3, B, Q]; 0 elsewhere.
+def _sizes(plan: BoxPlan) -> np.ndarray:
+    """Frames, slow and fast pixels [B, 3] of every box."""
+    return np.stack([np.diff(r, axis=1)[:, 0] for r in (plan.frame, plan.slow, plan.fast)], axis=1)
 
-    sizes: [B, 3] frames, slow and fast of every box; the last runs fastest.
+
+def box_pixels(plan: BoxPlan) -> tuple[np.ndarray, np.ndarray]:
+    """Which of Q places [B, Q] of each box hold a pixel, and its frame, slow and fast [3, B, Q]; 0 elsewhere.
+
+    Q is what the largest box holds; fast runs fastest.
     """
+    sizes = _sizes(plan)
+    width = int(sizes.prod(1).max())
     number = np.broadcast_to(np.arange(width), (len(plan), width))
     inside = number < sizes.prod(1)[:, None]
     across = number % sizes[:, 2:]
@@ -142,11 +155,6 @@ def _places(plan: BoxPlan, sizes: np.ndarray, width: int) -> tuple[np.ndarray, n
 
 
 _HINT = "Compare data.experiment with the frames, or draw the predictions with --check"
-
-
-def panel_shapes_of(frame: Sequence[np.ndarray]) -> tuple[tuple[int, int], ...]:
-    """(slow, fast) counts of the panels of one frame."""
-    return tuple((int(panel.shape[0]), int(panel.shape[1])) for panel in frame)
 
 
 def _assemble(

@@ -18,6 +18,7 @@ from nbtorch.errors import DataError
 from refine.strong_pixels import Bool, Floats, Ints, ThresholdSettings, strong_pixels
 
 Number = TypeVar("Number", np.int64, np.float64)
+Masked = tuple[Sequence[NDArray[np.generic]], Sequence[Bool]]  # a frame's panels and their masks, [slow, fast] each
 _FEWEST_FRAMES_OF_HOT = 3  # a pixel strong in each of fewer frames may be a spot
 
 
@@ -88,26 +89,38 @@ def find_spots(
 
     Raises DataError where a frame and the masks have other sizes. Deterministic; frames may be a generator.
     """
+    return find_streamed(((panels, masks) for panels in frames), settings)
+
+
+def find_streamed(frames: Iterable[Masked | None], settings: SpotSettings | None = None) -> Spots:
+    """Spots on frames that come with masks of their own, one frame being held at a time; None is a frame that is lost.
+
+    No pixel that is masked on any frame is part of a spot, but for frames on which all are. Raises DataError where
+    panels have other sizes.
+    """
     settings = settings or SpotSettings()
-    pixels, count = _collect(frames, masks, settings.threshold)
+    pixels, count = _collect(frames, settings.threshold)
     pixels = pixels.at(~_hot(pixels, count))
     label = _label(pixels, join_frames=settings.join_frames)
     return _measure(pixels, label, settings)
 
 
-def _collect(
-    frames: Iterable[Sequence[NDArray[np.generic]]], masks: Sequence[Bool], settings: ThresholdSettings
-) -> tuple[_Pixels, int]:
+def _collect(frames: Iterable[Masked | None], settings: ThresholdSettings) -> tuple[_Pixels, int]:
     """Strong pixels of every panel of every frame, and how many frames there were."""
     parts, count = [], 0
-    shapes = [mask.shape for mask in masks]
-    for count, panels in enumerate(frames, start=1):
+    common: tuple[Bool, ...] = ()
+    for count, frame in enumerate(frames, start=1):
+        if frame is None:
+            continue
+        panels, masks = frame
+        shapes = [mask.shape for mask in common or masks]
         if [image.shape for image in panels] != shapes:
             raise DataError(
                 f"frame {count} with panels of {[image.shape for image in panels]}",
                 f"the masks have {shapes}",
                 "Give masks and frames of one detector",
             )
+        common = _both(common, tuple(masks))
         for index, (image, mask) in enumerate(zip(panels, masks, strict=True)):
             found = strong_pixels(image, mask, settings)
             here = np.full(len(found.slow), index), np.full(len(found.slow), count - 1)
@@ -115,7 +128,26 @@ def _collect(
     if not parts:
         raise DataError("no frames", "there is nothing to find spots on", "Give at least one frame")
     joined = _Pixels(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    joined = joined.at(_on(common, joined))
     return joined.at(np.lexsort((joined.fast, joined.slow, joined.frame, joined.panel))), count
+
+
+def _both(common: tuple[Bool, ...], masks: tuple[Bool, ...]) -> tuple[Bool, ...]:
+    """What is valid on the frames so far and on another; a frame without any valid pixel tells nothing."""
+    if not common or masks is common or not any(mask.any() for mask in masks):
+        return common or masks
+    if not any(mask.any() for mask in common):
+        return masks
+    return tuple(one & other for one, other in zip(common, masks, strict=True))
+
+
+def _on(masks: tuple[Bool, ...], pixels: _Pixels) -> Bool:
+    """Whether each of ``pixels`` is valid by ``masks``, one a panel."""
+    good = np.ones(len(pixels.panel), dtype=bool)
+    for index, mask in enumerate(masks):
+        here = pixels.panel == index
+        good[here] = mask[pixels.slow[here], pixels.fast[here]]
+    return good
 
 
 def _place(panel: Ints, frame: Ints, slow: Ints, fast: Ints) -> Ints:

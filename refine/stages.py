@@ -8,12 +8,14 @@ not their model.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
+from nbtorch.errors import DataError
+from refine.block import Block
 from refine.evidence import Evidence
 from refine.losses import Noise
 from refine.misfit import misfit, robust_weights, scale_scatter, wary
@@ -22,7 +24,7 @@ from refine.objective import Objective
 from refine.parameters import ParameterSet
 from refine.plans import auto_oversample, background_kind, bright_plan, half_widths, make_block, observed_plan
 from refine.problem import Problem
-from refine.processes import listed
+from refine.processes import gathered, listed
 from refine.solver import LevenbergMarquardt
 from refine.spot_errors import SpotErrors
 
@@ -63,21 +65,24 @@ def first_stage(problem: Problem) -> Stage:
 def build(problem: Problem, stage: Stage, parameters: ParameterSet, most: int | None = None) -> Objective:
     """The objective of ``stage`` at the values it begins with, of at most ``most`` boxes a shot, the brightest.
 
-    Of the shots whose frames this process holds. Sets which parameters are free.
+    Of the shots whose frames this process holds. Sets which parameters are free: of a shot that has no pixels to fit,
+    because its frame vanished or nothing is predicted on it, none. Raises DataError where all are such.
     """
-    parameters.release(_free(parameters, stage))
-    half = half_widths(problem)
     blocks, noise, weights = [], [], []
+    failures: dict[int, DataError] = {}
     for evidence in problem.held:
-        plan = (bright_plan if stage.predicted else observed_plan)(problem, evidence, parameters)
-        plan = plan[np.arange(len(plan))[:most]]
-        background = background_kind(problem, evidence, half)
-        block = make_block(problem, evidence, plan, background, stage.oversample)
+        try:
+            block = _block_of(problem, stage, evidence, parameters, most)
+        except DataError as failure:
+            failures[evidence.shot.index] = failure
+            continue
         blocks.append(block)
         noise.append(
             Noise(block.boxes.gain[:, None], block.boxes.readout[:, None], stage.model_error, problem.counting)
         )
         weights.append(torch.ones(len(block.boxes), dtype=torch.float64))
+    problem.leave_out(gathered(failures))
+    parameters.release(_free(parameters, stage, problem.left_out))
     errors = None if stage.errors is None else SpotErrors(*stage.errors)
     objective = Objective(blocks, noise, weights, free_scales=stage.free_scales, errors=errors)
     if stage.name != "robust":
@@ -88,9 +93,19 @@ def build(problem: Problem, stage: Stage, parameters: ParameterSet, most: int | 
     return Objective(blocks, noise, weights, free_scales=stage.free_scales, errors=errors, held=fits)
 
 
-def _free(parameters: ParameterSet, stage: Stage) -> set[int]:
-    """Which parameters ``stage`` moves: scales where they are not the spots' own; no shapes where spots have others."""
-    kinds = [(i, p.name.rpartition(".")[2], p.free) for i, p in enumerate(parameters.parameters_)]
+def _block_of(problem: Problem, stage: Stage, evidence: Evidence, parameters: ParameterSet, most: int | None) -> Block:
+    """The block of one shot. Raises DataError where it has no pixels."""
+    plan = (bright_plan if stage.predicted else observed_plan)(problem, evidence, parameters)
+    problem.stacks[evidence.shot.index].fetch(plan)  # all of them: the stage itself follows where a few are asked
+    background = background_kind(problem, evidence, half_widths(problem))
+    return make_block(problem, evidence, plan[np.arange(len(plan))[:most]], background, stage.oversample)
+
+
+def _free(parameters: ParameterSet, stage: Stage, left_out: Collection[int]) -> set[int]:
+    """Which parameters ``stage`` moves: scales where they are not the spots' own; no shapes where spots have others;
+    none of crystals that are ``left_out``."""
+    rows = [(i, p) for i, p in enumerate(parameters.parameters_) if p.block not in left_out]
+    kinds = [(i, p.name.rpartition(".")[2], p.free) for i, p in rows]
     held = _SHAPES if stage.errors is not None else ()
     wanted = {i for i, kind, free in kinds if free and kind != "scale" and kind not in held}
     return wanted if stage.free_scales else wanted | {i for i, kind, _ in kinds if kind == "scale"}

@@ -28,15 +28,26 @@ def valid_pixels(panel: PanelConfig, counts: NDArray[Any], user_mask: Bool | Non
     DataError where ``counts`` or ``user_mask`` have another size than ``panel``.
     """
     check_size(counts, panel, f"counts of panel {panel.name!r}")
+    return np.asarray(trusted(panel, counts) & open_pixels(panel, user_mask), dtype=np.bool_)
+
+
+def trusted(panel: PanelConfig, counts: NDArray[Any]) -> Bool:
+    """The part of :func:`valid_pixels` that the ``counts`` [...] of any pixels of ``panel`` tell."""
     low, high = _limits(panel, counts.dtype)
     values = np.asarray(counts, dtype=np.float64)
-    valid = np.isfinite(values) & (values >= low) & (values <= high)
+    return np.asarray(np.isfinite(values) & (values >= low) & (values <= high))
+
+
+def open_pixels(panel: PanelConfig, user_mask: Bool | None = None) -> Bool:
+    """The part of :func:`valid_pixels` [slow, fast] that is the same for all frames: no rectangle, no user's mask."""
+    size = panel.size[::-1]
+    valid = np.ones(size, dtype=np.bool_)
     for fast0, slow0, fast1, slow1 in panel.mask:
         valid[max(slow0, 0) : max(slow1, 0), max(fast0, 0) : max(fast1, 0)] = False
     if user_mask is not None:
         check_size(user_mask, panel, f"the mask of panel {panel.name!r}")
         valid &= np.asarray(user_mask, dtype=bool)
-    return np.asarray(valid, dtype=np.bool_)
+    return valid
 
 
 def read_mask(path: str | Path, detector: DetectorConfig) -> tuple[Bool, ...]:

@@ -11,7 +11,7 @@ import torch
 
 from nbtorch.io import read_expt
 from refine.evidence import assign, find, moved_experiment
-from refine.frames import FrameStack, load
+from refine.frame_stack import FrameReader, FrameStack
 from refine.prepare import parameter_set
 from refine.scene import Scene, build_scene
 from refine.settings import DataSettings, FitSettings, ParameterSettings
@@ -42,22 +42,12 @@ def scene(folder: Path) -> Scene:
 
 @pytest.fixture(scope="module")
 def stack(scene: Scene) -> FrameStack:
-    return load(scene.shots[0].images, scene.shots[0].entry, None, quiet)
-
-
-def without_frame(stack: FrameStack, lost: int) -> FrameStack:
-    """``stack`` with nothing measured on frame ``lost``."""
-    counts = [
-        tuple(np.full_like(p, np.nan, dtype=float) for p in f) if z == lost else f for z, f in enumerate(stack.counts)
-    ]
-    valid = [tuple(np.zeros_like(p) for p in f) if z == lost else f for z, f in enumerate(stack.valid)]
-    return FrameStack(tuple(counts), tuple(valid), ("frame",))
+    return FrameStack(scene.shots[0].images, FrameReader(scene.shots[0].entry.detector, None), quiet)
 
 
 def test_a_lost_frame_costs_its_own_spots_alone(folder: Path, scene: Scene, stack: FrameStack) -> None:
-    settings = settings_of(folder)
-    whole = find(scene.shots[0], stack, settings)
-    part = find(scene.shots[0], without_frame(stack, 2), settings)
+    frames = [*stack.frames()]
+    whole, part = find(scene.shots[0], frames), find(scene.shots[0], [*frames[:2], None])
     early = whole.last_frame < 2
     assert 0 < early.sum() < len(whole)
     assert part.last_frame.max() == 1
@@ -78,7 +68,7 @@ def test_spots_get_the_indices_of_the_experiment_that_predicts_them(
     folder: Path, scene: Scene, stack: FrameStack
 ) -> None:
     shot, settings = scene.shots[0], settings_of(folder)
-    spots = find(shot, stack, settings)
+    spots = find(shot, stack.frames())
     parameters = parameter_set(scene, settings)
     names = [row.name for row in parameters.parameters_]
     with torch.no_grad():
@@ -95,7 +85,7 @@ def test_spots_get_the_indices_of_the_experiment_that_predicts_them(
 
 def test_every_spot_has_an_index_or_a_reason(folder: Path, scene: Scene, stack: FrameStack) -> None:
     shot, settings = scene.shots[0], settings_of(folder)
-    spots = find(shot, stack, settings)
+    spots = find(shot, stack.frames())
     evidence = assign(shot, spots, settings, shot.experiment)
     told = sorted([*evidence.observed.found.tolist(), *(place for place, _ in evidence.rejected)])
     assert told == list(range(len(spots)))
@@ -109,7 +99,7 @@ def test_every_spot_has_an_index_or_a_reason(folder: Path, scene: Scene, stack: 
 
 def test_spots_are_held_out_as_asked(folder: Path, scene: Scene, stack: FrameStack) -> None:
     shot = scene.shots[0]
-    spots = find(shot, stack, settings_of(folder))
+    spots = find(shot, stack.frames())
     held = [
         assign(shot, spots, settings_of(folder, holdout="frame", holdout_index=i), shot.experiment).observed.heldout
         for i in range(3)
@@ -119,6 +109,6 @@ def test_spots_are_held_out_as_asked(folder: Path, scene: Scene, stack: FrameSta
 
 def test_a_still_has_no_neighbours_in_time(folder: Path, scene: Scene, stack: FrameStack) -> None:
     shot = replace(scene.shots[0], still=True)
-    one = find(shot, stack, settings_of(folder))
+    one = find(shot, stack.frames())
     assert np.array_equal(one.first_frame, one.last_frame)
-    assert len(one) > len(find(scene.shots[0], stack, settings_of(folder)))
+    assert len(one) > len(find(scene.shots[0], stack.frames()))

@@ -18,6 +18,7 @@ from refine.parameters import Entry, Parameter, ParameterSet
 from refine.shoeboxes import BoxPlan, Shoeboxes, cut
 from tests.helpers.gradients import SCALE
 from tests.helpers.scenes import Features, experiment, spot_pixels
+from tests.refine.held import HeldPixels
 
 SHAPES = ((16, 18), (16, 18))  # (slow, fast) of the panels of tests.helpers.scenes
 STILL = (Exposure(20.0, 0.0),)
@@ -44,7 +45,7 @@ def shoeboxes(shot: Experiment, frames: int) -> Shoeboxes:
     plan = BoxPlan(np.zeros((count, 3), dtype=int), centres.panel.numpy(), middle[0], middle[1], every)
     blank = [np.zeros(shape) for shape in SHAPES[: len(shot.detector.config.panels)]]
     ones = np.ones(len(blank))
-    return cut(plan, [blank] * frames, [[image == 0 for image in blank]] * frames, (ones, ones))
+    return cut(plan, HeldPixels([blank] * frames, [[image == 0 for image in blank]] * frames), (ones, ones))
 
 
 def every_parameter(shot: Experiment, left_out: tuple[str, ...] = ()) -> ParameterSet:

@@ -14,7 +14,8 @@ from fabio.tifimage import TifImage
 import refine.prepare
 from nbtorch.io import ExperimentList, read_expt, read_frame, write_cbf
 from refine.__main__ import main
-from refine.frames import assign_frames, load
+from refine.frame_stack import FrameReader, FrameStack
+from refine.frames import assign_frames
 from refine.settings import DataSettings
 from tests.refine import small
 
@@ -71,15 +72,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def found(folder: Path) -> Iterator[dict[str, Any]]:
     """The result of a fit during which one still vanishes."""
-    load = refine.prepare.load
+    survey = refine.prepare.survey
 
-    def vanishing(images: Any, *rest: Any) -> Any:
-        if images[0].name == f"still_{VANISHES}.cbf":
-            images[0].unlink()
-        return load(images, *rest)
+    def vanishing(shot: Any, *rest: Any) -> Any:
+        if shot.index == VANISHES:
+            shot.images[0].unlink()
+        return survey(shot, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(refine.prepare, "load", vanishing)
+        patch.setattr(refine.prepare, "survey", vanishing)
         yield fitted(folder)
 
 
@@ -119,8 +120,8 @@ def test_a_frame_that_is_missing_from_a_scan_costs_that_frame_alone(tmp_path: Pa
     frames, missing = assign_frames(document, DataSettings(str(tmp_path / "start.expt")))
     assert missing == {}
     said: list[str] = []
-    stack = load(frames[0], document.entries[0], None, said.append)
-    assert [bool(frame[0].any()) for frame in stack.valid] == [True, False, True]
+    stack = FrameStack(frames[0], FrameReader(document.entries[0].detector, None), said.append)
+    assert [frame is not None for frame in stack.frames()] == [True, False, True]
     assert "small_002.cbf" in said[0]
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from nbtorch.config import DetectorConfig
-from refine.frames import FrameStack
-from refine.noise import counts_photons, detector_noise
+from refine.frame_stack import MeasuredFrame
+from refine.noise import counts_photons, detector_noise, look
 from refine.settings import DataSettings
 from tests.refine import tiny
 
@@ -22,8 +22,14 @@ def detector(**changes: object) -> DetectorConfig:
     return replace(config, panels=(replace(config.panels[0], **given),))
 
 
-def stack(image: np.ndarray, valid: np.ndarray | None = None) -> FrameStack:
-    return FrameStack(((image,),), ((np.ones(image.shape, dtype=bool) if valid is None else valid,),), ())
+def frame(image: np.ndarray, valid: np.ndarray | None = None) -> MeasuredFrame:
+    return MeasuredFrame((image,), (np.ones(image.shape, dtype=bool) if valid is None else valid,))
+
+
+def noise_of(
+    config: DetectorConfig, seen: MeasuredFrame, settings: DataSettings, *, counting: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    return detector_noise(config, look(config, seen, settings, counting), settings)
 
 
 def integrated(rng: np.random.Generator, gain: float, readout: float, *, spots: bool = True) -> np.ndarray:
@@ -38,7 +44,7 @@ def integrated(rng: np.random.Generator, gain: float, readout: float, *, spots: 
 
 def estimated(image: np.ndarray, settings: DataSettings | None = None, **changes: object) -> tuple[float, float]:
     given = settings or DataSettings("none.expt")
-    gain, readout = detector_noise(detector(**changes), stack(image), given, counting=False)
+    gain, readout = noise_of(detector(**changes), frame(image), given, counting=False)
     return float(gain[0]), float(readout[0])
 
 
@@ -74,13 +80,13 @@ def test_masked_pixels_do_not_either(rng: np.random.Generator) -> None:
     valid = np.ones(image.shape, dtype=bool)
     valid[100:150] = False
     spoiled = np.where(valid, image, 1e7 * rng.random(image.shape))
-    gain, _ = detector_noise(detector(), stack(spoiled, valid), DataSettings("none.expt"), counting=False)
+    gain, _ = noise_of(detector(), frame(spoiled, valid), DataSettings("none.expt"), counting=False)
     assert float(gain[0]) == pytest.approx(7.5, rel=0.15)
 
 
 def test_a_counting_detector_has_a_gain_of_one_and_no_read_out_noise(rng: np.random.Generator) -> None:
     image = integrated(rng, 1.0, 0.0)
-    gain, readout = detector_noise(detector(), stack(image), DataSettings("none.expt"), counting=True)
+    gain, readout = noise_of(detector(), frame(image), DataSettings("none.expt"), counting=True)
     assert (gain.tolist(), readout.tolist()) == ([1.0], [0.0])
 
 
@@ -95,22 +101,22 @@ def test_every_panel_has_its_gain(rng: np.random.Generator) -> None:
     config = tiny.detector_config(panels=2)
     panels = (replace(config.panels[0], gain=2.0), replace(config.panels[1], gain=3.0))
     image = rng.poisson(5.0, (tiny.SIZE, tiny.SIZE)).astype(float)
-    frames = FrameStack(((image, image),), ((image >= 0, image >= 0),), ())
+    frames = MeasuredFrame((image, image), (image >= 0, image >= 0))
     given = replace(config, panels=panels)
-    gain, readout = detector_noise(given, frames, DataSettings("none.expt"), counting=False)
+    gain, readout = noise_of(given, frames, DataSettings("none.expt"), counting=False)
     assert (gain.tolist(), readout.tolist()) == ([2.0, 3.0], [0.0, 0.0])
 
 
 def test_whole_numbers_that_are_never_negative_are_photons(rng: np.random.Generator) -> None:
     photons = rng.poisson(3.0, (SIZE, SIZE)).astype(float)
-    assert counts_photons(detector(), stack(photons))
-    assert not counts_photons(detector(), stack(photons + 0.25))
+    assert counts_photons(detector(), frame(photons))
+    assert not counts_photons(detector(), frame(photons + 0.25))
     masked = photons.copy()
     masked[7, 9] = np.nan
-    assert counts_photons(detector(), stack(masked, np.isfinite(masked)))
+    assert counts_photons(detector(), frame(masked, np.isfinite(masked)))
 
 
 def test_a_trusted_range_far_below_zero_is_that_of_an_integrating_detector(rng: np.random.Generator) -> None:
     photons = rng.poisson(3.0, (SIZE, SIZE)).astype(float)
-    assert not counts_photons(detector(trusted_range=(-50.0, 6e4)), stack(photons))
-    assert counts_photons(detector(trusted_range=(-1.0, 6e4)), stack(photons))
+    assert not counts_photons(detector(trusted_range=(-50.0, 6e4)), frame(photons))
+    assert counts_photons(detector(trusted_range=(-1.0, 6e4)), frame(photons))

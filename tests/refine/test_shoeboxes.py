@@ -11,6 +11,7 @@ from nbtorch.errors import DataError
 from refine.block import Block
 from refine.shoeboxes import MAX_PIXELS, BoxPlan, Shoeboxes, background_columns, cut, plan_boxes
 from tests.refine import tiny
+from tests.refine.held import HeldPixels
 
 N_FRAMES = 4
 
@@ -30,7 +31,7 @@ def frames() -> list[list[np.ndarray]]:
 
 def boxes_of(plan: BoxPlan, valid: list[list[np.ndarray]] | None = None) -> Shoeboxes:
     every = [[np.ones((tiny.SIZE, tiny.SIZE), dtype=bool)] for _ in range(N_FRAMES)]
-    return cut(plan, frames(), valid or every, (np.array([2.0]), np.array([3.0])))
+    return cut(plan, HeldPixels(frames(), valid or every), (np.array([2.0]), np.array([3.0])))
 
 
 def test_a_box_reaches_its_half_widths_to_either_side_of_the_pixel_that_holds_the_centre() -> None:
@@ -99,7 +100,7 @@ def test_a_frame_of_nothing_but_nan_costs_its_own_pixels_alone() -> None:
     counts = frames()
     counts[2][0][:] = np.nan
     valid = [[np.isfinite(frame[0])] for frame in counts]
-    boxes = cut(plan, counts, valid, (np.ones(1), np.zeros(1)))
+    boxes = cut(plan, HeldPixels(counts, valid), (np.ones(1), np.zeros(1)))
     assert torch.isfinite(boxes.counts).all()
     assert [frame for frame, _ in boxes.selections] == [0, 1]
 

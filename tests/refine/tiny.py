@@ -39,6 +39,7 @@ from refine.physical import (
 from refine.settings import DataSettings, FitSettings, ParameterSettings
 from refine.shoeboxes import BoxPlan, Shoeboxes, cut, plan_boxes
 from refine.spot_errors import SpotErrors
+from tests.refine.held import HeldPixels
 
 SIZE, PIXEL, DISTANCE, WAVELENGTH = 96, 0.25, 40.0, 1.0
 CELL = (23.0, 27.0, 31.0, 90.0, 90.0, 90.0)
@@ -159,7 +160,8 @@ def empty_boxes(shot: Experiment, boxes: BoxPlan, gain: float = 1.0, readout: fl
     """The pixels of ``boxes`` with no counts in them."""
     frame = [np.zeros((SIZE, SIZE)) for _ in shot.detector.config.panels]
     panels = np.ones(len(frame))
-    return cut(boxes, [frame], [[image == 0 for image in frame]], (gain * panels, readout * panels))
+    pixels = HeldPixels([frame], [[image == 0 for image in frame]])
+    return cut(boxes, pixels, (gain * panels, readout * panels))
 
 
 @dataclass(frozen=True, eq=False)
