@@ -25,7 +25,7 @@ from refine.prepare import prepare
 from refine.problem import Problem
 from refine.settings import CrystalSettings, DataSettings, DetectorSettings, FitSettings, ParameterSettings
 
-FRAMES = (10, 30, 100)
+FRAMES = (10, 30, 100, 300)
 SCENE = Stills(
     count=max(FRAMES),
     module=(340, 170),

@@ -36,6 +36,8 @@ from refine.uncertainty import Uncertainty, uncertainty
 _FISHER_UP_TO = 1.2  # mean z² under the spots up to which the model explains the data, and Fisher's sigmas hold
 _PICTURES = 6
 _DEGENERATE = 0.98
+_IN_ONE_MATRIX = 200  # parameters: of more, all correlations would grow with their square
+_MOST_PAIRS = 50
 
 
 def outcome(problem: Problem, module: FitModule) -> Outcome:
@@ -151,13 +153,25 @@ def _finite(value: float) -> float | None:
 
 
 def correlation(known: Uncertainty) -> Correlation:
-    """The correlation matrix with the pairs that cannot be told apart."""
-    matrix = known.correlation.numpy()
+    """Correlations, with the pairs that cannot be told apart: all of few parameters; of many the shared ones', and of
+    each crystal its own and what they have with the shared ones."""
+    if len(known.names) <= _IN_ONE_MATRIX:
+        return _degenerate(known.names, known.correlation())
+    blocks = [_degenerate(*known.correlation_of(number)) for number in range(len(known.covariance.own))]
+    shared = known.covariance.n_shared
+    pairs = dict.fromkeys(pair for block in blocks for pair in block.degenerate)
+    own = tuple(replace(block, names=block.names[shared:], matrix=block.matrix[shared:, shared:], degenerate=())
+                for block in blocks)  # fmt: skip
+    whole = blocks[0]
+    return Correlation(whole.names[:shared], whole.matrix[:shared, :shared], tuple(pairs)[:_MOST_PAIRS], own)
+
+
+def _degenerate(names: tuple[str, ...], correlations: Tensor) -> Correlation:
+    """``correlations`` [n, n] of ``names`` with the pairs that cannot be told apart."""
+    matrix = correlations.numpy()
     rows, columns = np.nonzero(np.triu(np.abs(matrix), 1) > _DEGENERATE)
-    pairs = tuple(
-        (known.names[i], known.names[j], float(matrix[i, j])) for i, j in zip(rows[:50], columns[:50], strict=True)
-    )
-    return Correlation(known.names, matrix, pairs)
+    found = zip(rows[:_MOST_PAIRS], columns[:_MOST_PAIRS], strict=True)
+    return Correlation(names, matrix, tuple((names[i], names[j], float(matrix[i, j])) for i, j in found))
 
 
 def spot_rows(problem: Problem, parameters: ParameterSet) -> tuple[SpotRow, ...]:

@@ -54,7 +54,7 @@ def joint(arrow: Arrow) -> Arrow:
     return Arrow(total(arrow.shared), total(arrow.shared_gradient), mixed, local, gradient, tuple(parts))
 
 
-def _inverse(matrix: Tensor) -> Tensor:
+def inverse_of(matrix: Tensor) -> Tensor:
     """Inverse of a positive definite matrix, by Cholesky on the matrix scaled to a unit diagonal."""
     if matrix.numel() == 0:
         return matrix
@@ -69,12 +69,12 @@ def _inverse(matrix: Tensor) -> Tensor:
 
 def solve_arrow(arrow: Arrow) -> tuple[Tensor, list[Tensor]]:
     """The step of the shared parameters [S] and of each block's own [L_b]."""
-    inverses = [_inverse(local) for local in arrow.local]
+    inverses = [inverse_of(local) for local in arrow.local]
     reduced, gradient = arrow.shared.clone(), arrow.shared_gradient.clone()
     for mixed, inverse, own in zip(arrow.mixed, inverses, arrow.local_gradient, strict=True):
         reduced = reduced - mixed @ inverse @ mixed.T
         gradient = gradient - mixed @ inverse @ own
-    shared = _inverse(reduced) @ gradient
+    shared = inverse_of(reduced) @ gradient
     parts = zip(arrow.mixed, inverses, arrow.local_gradient, strict=True)
     return shared, [inverse @ (own - mixed.T @ shared) for mixed, inverse, own in parts]
 

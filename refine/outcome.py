@@ -104,11 +104,15 @@ class SpotImage:
 
 @dataclass(frozen=True, eq=False)
 class Correlation:
-    """Correlation ``matrix`` [n, n] of the free parameters ``names`` [n], and the pairs too close to tell apart."""
+    """Correlation ``matrix`` [n, n] of the free parameters ``names`` [n], and the pairs too close to tell apart.
+
+    Where there are many parameters it is of those that all crystals share, and ``crystals`` holds those of each.
+    """
 
     names: tuple[str, ...]
     matrix: Array
     degenerate: tuple[tuple[str, str, float], ...] = ()
+    crystals: tuple[Correlation, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,8 @@ def _correlations(outcome: Outcome) -> dict[str, Any] | None:
     if table is None:
         return None
     pairs = [{"first": a, "second": b, "correlation": value} for a, b, value in table.degenerate]
-    return {"names": list(table.names), "matrix": table.matrix, "degenerate": pairs}
+    own = [{"names": list(crystal.names), "matrix": crystal.matrix} for crystal in table.crystals]
+    return {"names": list(table.names), "matrix": table.matrix, "degenerate": pairs, "crystals": own}
 
 
 def write_results(finding: Finding, experiment: str | Path, folder: RunFolder) -> None:

@@ -2,7 +2,8 @@
 
 The model's covariance is the inverse Fisher information with scales and backgrounds marginalized. Where the model does
 not explain the data to their noise, the one to stand by is the sandwich, clustered by reflection, with each cluster's
-leverage taken out (a jackknife over reflections: Bell and McCaffrey, Survey Methodology 28, 169, 2002).
+leverage taken out (a jackknife over reflections: Bell and McCaffrey, Survey Methodology 28, 169, 2002). Neither is ever
+held whole: time and memory grow linearly with the crystals.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from refine.arrow_inverse import BlockInverse, inverse_with, lowest, rescaled
+from refine.normal import Arrow, BlockNormal, add_diagonal, assemble, joint
 from refine.objective import Linearization, Objective
 from refine.outcome import Undetermined
+from refine.panel_columns import Scores
 from refine.parameters import ParameterSet
-from refine.processes import total
-from refine.solver import whole_matrix
 
 UNDETERMINED_BEYOND = 0.5  # a direction whose sigma is more than this many spans is no better known than from a header
 _NAMED_FROM = 0.2  # components of a direction that are named, relative to its largest
@@ -26,69 +28,92 @@ _SHARE = 0.01  # of a parameter's axis in undetermined directions, from which on
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """Over the T free parameters: Fisher and sandwich sigmas (NaN where not determined), covariance, directions."""
+    """Over the T free parameters: Fisher and sandwich sigmas (NaN where not determined), and directions.
+
+    ``covariance`` is the model's; it goes over the shared parameters and then each crystal's own: ``order`` [T] are
+    their places among the ``names``.
+    """
 
     names: tuple[str, ...]
     model: Tensor  # [T]
     sandwich: Tensor  # [T]
-    covariance: Tensor  # [T, T] of the model
-    correlation: Tensor  # [T, T]
+    covariance: BlockInverse
+    order: Tensor
     undetermined: tuple[Undetermined, ...]
     weakest: Undetermined | None  # of the determined directions; None where there is none
     bootstrap: Tensor | None = None  # [T] sigmas that check the sandwich's, where they were asked for
 
+    def correlation(self) -> Tensor:
+        """All correlations of the model [T, T]: for few parameters."""
+        back = torch.argsort(self.order)
+        return _on_unit_diagonal(self.covariance.matrix()[back[:, None], back])
 
-def information(parameters: ParameterSet, here: Linearization) -> Tensor:
-    """Fisher information [T, T] of data and restraints over the free parameters, the headers' spans taken out."""
-    free = parameters.free
-    matrix = whole_matrix(here.arrow, parameters)[free][:, free]
-    return matrix - torch.diag(parameters.column("span", free) ** -2)
+    def correlation_of(self, block: int) -> tuple[tuple[str, ...], Tensor]:
+        """Names [S + L_b] and correlations [S + L_b, S + L_b] of the shared parameters and those of one crystal."""
+        rows, part = self.covariance.block(block)
+        return tuple(self.names[i] for i in self.order[rows].tolist()), _on_unit_diagonal(part)
+
+
+def _on_unit_diagonal(covariance: Tensor) -> Tensor:
+    root = covariance.diagonal().clamp(min=1e-300).rsqrt()
+    return covariance * root[:, None] * root
+
+
+def information(parameters: ParameterSet, here: Linearization) -> Arrow:
+    """Fisher information of data and restraints over the free parameters, the headers' spans taken out."""
+    blocks = [parameters.local[block] for block in here.arrow.blocks]
+    spans = [-(parameters.column("span", place) ** -2) for place in (parameters.shared, *blocks)]
+    return add_diagonal(here.arrow, spans[0], spans[1:])
 
 
 def uncertainty(objective: Objective, parameters: ParameterSet, here: Linearization) -> Uncertainty:
     """Sigmas, correlations and undetermined directions at the values ``here`` was linearized at."""
-    free = parameters.free
-    names = tuple(parameters.parameters_[i].name for i in free)
-    span = parameters.column("span", free)
-    values, vectors = torch.linalg.eigh(information(parameters, here) * span[:, None] * span[None, :])
-    # where the data say nothing a header's own error, one span, is what is known
-    inverse = (vectors / values.clamp(min=1.0)) @ vectors.T
-    covariance = inverse * span[:, None] * span[None, :]
+    stacked = [*parameters.shared, *(index for block in here.arrow.blocks for index in parameters.local[block])]
+    order = torch.searchsorted(torch.tensor(parameters.free), torch.tensor(stacked))
+    names = tuple(parameters.parameters_[i].name for i in stacked)
+    span = parameters.column("span", stacked)
+    in_spans = rescaled(information(parameters, here), span)
+    values, vectors = lowest(in_spans, UNDETERMINED_BEYOND**-2)
     lost = values < UNDETERMINED_BEYOND**-2
-    share = (vectors[:, lost] ** 2).sum(1)
-    hidden = share > _SHARE
-    model = torch.where(hidden, torch.nan, covariance.diagonal().clamp(min=0).sqrt())
-    known = (vectors[:, ~lost] / values[~lost]) @ vectors[:, ~lost].T * span[:, None] * span[None, :]
-    sandwich = _sandwich(objective, parameters, here, known).diagonal().clamp(min=0).sqrt()
-    root = covariance.diagonal().clamp(min=1e-300).rsqrt()
+    # where the data say nothing a header's own error, one span, is what is known
+    least = values[lost].clamp(min=1.0)
+    inverse = inverse_with(in_spans, values[lost], vectors[:, lost], least)
+    hidden = (vectors[:, lost] ** 2).sum(1) > _SHARE
+    covariance = inverse.scaled(span)
+    known = inverse.plus(vectors[:, lost], torch.diag(-1 / least)).scaled(span)
+    sigmas = [matrix.clamp(min=0).sqrt() for matrix in (covariance.diagonal(), _sandwich(objective, here, known))]
+    told = [describe(vectors[:, i], float(values[i]), names, span, parameters) for i in range(len(values))]
+    back = torch.argsort(order)
     return Uncertainty(
-        names,
-        model,
-        torch.where(hidden, torch.nan, sandwich),
+        tuple(names[i] for i in back.tolist()),
+        torch.where(hidden, torch.nan, sigmas[0])[back],
+        torch.where(hidden, torch.nan, sigmas[1])[back],
         covariance,
-        covariance * root[:, None] * root[None, :],
-        tuple(describe(vectors[:, i], float(values[i]), names, span, parameters) for i in torch.nonzero(lost)[:, 0]),
-        # eigh lists them from the least determined on
-        next(
-            (describe(vectors[:, i], float(values[i]), names, span, parameters) for i in torch.nonzero(~lost)[:1, 0]),
-            None,
-        ),
+        order,
+        tuple(row for row, is_lost in zip(told, lost.tolist(), strict=True) if is_lost),
+        next((row for row, is_lost in zip(told, lost.tolist(), strict=True) if not is_lost), None),
     )
 
 
-def _sandwich(objective: Objective, parameters: ParameterSet, here: Linearization, covariance: Tensor) -> Tensor:
-    """C·(Σ g gᵀ)·C [T, T] over reflections, g corrected for its own leverage: (1 − H_b·C)⁻¹·g_b."""
-    row_of = {index: row for row, index in enumerate(parameters.free)}
-    meat = torch.zeros_like(covariance)
+def _sandwich(objective: Objective, here: Linearization, covariance: BlockInverse) -> Tensor:
+    """Diagonal [T] of C·(Σ g gᵀ)·C over reflections, g corrected for its own leverage: (1 − H_b·C)⁻¹·g_b."""
+    meat, place = [], {block: number for number, block in enumerate(here.arrow.blocks)}
     for block, score in zip(objective.blocks, here.scores, strict=True):
-        place = torch.tensor([row_of[index] for index in parameters.of_block(block.index)], dtype=torch.long)
-        own = covariance[place[:, None], place]
-        eye = torch.eye(len(place), dtype=own.dtype, device=own.device)
-        # a reflection that alone determines a direction has leverage 1; 0.95 keeps its share finite
-        leverage = score.matrices @ own
-        gradient = torch.linalg.solve(eye - 0.95 * leverage, score.gradient[..., None])[..., 0]
-        meat[place[:, None], place] += gradient.T @ gradient
-    return covariance @ total(meat) @ covariance
+        _, own = covariance.block(place[block.index])
+        meat.append(BlockNormal(*_without_leverage(score, own).total()))
+    return covariance.around(joint(assemble(meat, covariance.n_shared, [b.index for b in objective.blocks])))
+
+
+def _without_leverage(score: Scores, covariance: Tensor) -> Scores:
+    """The corrected gradients of a block's reflections and their squares; ``covariance`` [T, T] of its parameters."""
+    panel, around = torch.zeros(len(score.few_gradient), dtype=torch.long), covariance[None]
+    if score.spread is not None and score.panel is not None:  # (1 − SᵀhSC)⁻¹·Sᵀ = Sᵀ·(1 − hSCSᵀ)⁻¹: the few suffice
+        panel, around = score.panel, score.spread @ covariance @ score.spread.mT
+    # a reflection that alone determines a direction has leverage 1; 0.95 keeps its share finite
+    leverage = 0.95 * score.few_matrices @ around[panel]
+    eye = torch.eye(leverage.shape[-1], dtype=leverage.dtype, device=leverage.device)
+    pull = torch.linalg.solve(eye - leverage, score.few_gradient[..., None])
+    return score._replace(few_gradient=pull[..., 0], few_matrices=pull * pull.mT)
 
 
 def describe(
