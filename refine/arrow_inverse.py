@@ -158,7 +158,7 @@ def _lanczos(arrow: Arrow, wanted: int) -> tuple[Tensor, Tensor]:
 
 
 def count_below(arrow: Arrow, limit: float) -> int:
-    """How many eigenvalues of an arrow are below ``limit``: Sylvester (Haynsworth, Linear Algebra Appl. 1, 73, 1968)."""
+    """How many eigenvalues of an arrow are below ``limit``: Haynsworth, Linear Algebra Appl. 1, 73 (1968)."""
     reduced, found = arrow.shared - limit * torch.eye(len(arrow.shared), dtype=arrow.shared.dtype), 0
     for mixed, local in zip(arrow.mixed, arrow.local, strict=True):
         values, vectors = torch.linalg.eigh(local)
