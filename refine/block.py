@@ -137,7 +137,7 @@ class Block:
         if scale is None:
             return photons, columns
         # linear, as all that a parameter moves
-        entries = [parameters.parameters_[i].entries for i in parameters.of_block(self.index)]
+        entries = [parameters.parameters_[i].entries_of(self.index) for i in parameters.of_block(self.index)]
         moved = [sum(entry.coefficient for entry in of_one if entry.tensor == "scale") for of_one in entries]
         by_scale = columns.new_tensor(moved)
         by_scale = by_scale if spread is None else spread[0] @ by_scale  # a scale moves no panel: on all the same

@@ -30,6 +30,7 @@ from refine.parameters import ParameterSet
 from refine.plans import predicted_centres
 from refine.problem import Problem
 from refine.processes import exchange, listed, total, total_number
+from refine.restraints import followed, limits
 from refine.scene import Shot
 from refine.uncertainty import Uncertainty, uncertainty
 
@@ -136,13 +137,9 @@ def parameter_rows(parameters: ParameterSet, known: Uncertainty | None, explaine
             free and bounds[i],
             sigma_bootstrap=drawn,
         )
+        row = replace(row, **limits(parameter, free=free))
         rows.append(row)
-        for follower, entry in zip(parameter.follows, parameter.entries[1:], strict=bool(parameter.follows)):
-            ratio = entry.coefficient / parameter.entries[0].coefficient
-            followed = replace(row, name=follower, tied_to=parameter.name, start=row.start * ratio)
-            scaled = [None if s is None else s * ratio for s in (sigma, model, drawn)]
-            followed = replace(followed, sigma=scaled[0], sigma_model=scaled[1], sigma_bootstrap=scaled[2])
-            rows.append(replace(followed, value=row.value * ratio))
+        rows += [followed(row, *follower) for follower in parameter.follows]
     return tuple(rows)
 
 
@@ -226,11 +223,10 @@ def rms(spots: tuple[SpotRow, ...], *, heldout: bool) -> Pair | None:
 
 def frame_rows(problem: Problem, spots: tuple[SpotRow, ...], parameters: ParameterSet) -> tuple[FrameRow, ...]:
     """One row a frame, those that failed too, in the order of the experiments."""
-    names = [parameter.name for parameter in parameters.parameters_]
     of_shot: dict[int, list[FrameRow]] = {row.index: [row] for row in problem.failed}
     for item in problem.evidence:
         rows = of_shot.setdefault(item.shot.index, [])
-        scale = float(parameters.values.detach()[names.index(f"crystal[{item.shot.index}].scale")])
+        scale = float(parameters.values.detach()[parameters.index_of(f"crystal[{item.shot.index}].scale")])
         for z, path in enumerate(item.shot.images):
             number = item.shot.index if item.shot.still else z
             here = tuple(s for s in spots if s.used and int(s.frame) == number)

@@ -134,25 +134,27 @@ class Objective:
 
 
 def restraint_loss(parameters: ParameterSet) -> float:
-    """Σ((value − start)/restraint)² over the free restrained parameters, and the headers' own Σ(…/span)²."""
-    moved = (parameters.values.detach() - parameters.start)[parameters.free]
-    return float((moved**2 * _stiffness(parameters, parameters.free)).sum())
+    """Σ((value − target)/restraint)² over the free restrained parameters, and the headers' Σ((value − start)/span)²."""
+    free, values = parameters.free, parameters.values.detach()
+    held = (values - parameters.target)[free] / parameters.column("restraint", free)
+    return float((held**2 + ((values - parameters.start)[free] / parameters.column("span", free)) ** 2).sum())
 
 
 def restrained(arrow: Arrow, parameters: ParameterSet) -> Arrow:
     """``arrow`` with the restraints' share of matrix and gradient."""
     shared, locals_ = parameters.shared, [parameters.local[block] for block in arrow.blocks]
-    moved = parameters.values.detach() - parameters.start
-    stiff = [_stiffness(parameters, place) for place in (shared, *locals_)]
-    pulls = [-moved[place] * k for place, k in zip((shared, *locals_), stiff, strict=True)]
-    arrow = add_diagonal(arrow, stiff[0], stiff[1:])
-    own = tuple(g + pull for g, pull in zip(arrow.local_gradient, pulls[1:], strict=True))
-    return arrow._replace(shared_gradient=arrow.shared_gradient + pulls[0], local_gradient=own)
+    found = [_stiffness(parameters, place) for place in (shared, *locals_)]
+    arrow = add_diagonal(arrow, found[0][0], [stiff for stiff, _ in found[1:]])
+    own = tuple(g + pull for g, (_, pull) in zip(arrow.local_gradient, found[1:], strict=True))
+    return arrow._replace(shared_gradient=arrow.shared_gradient + found[0][1], local_gradient=own)
 
 
-def _stiffness(parameters: ParameterSet, place: Sequence[int]) -> Tensor:
-    """1/restraint² + 1/span² [len(place)].
+def _stiffness(parameters: ParameterSet, place: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """1/restraint² + 1/span² [len(place)], and the pull towards target and start.
 
     A header is a measurement too, if a poor one: a direction that the data do not determine stays where it was.
     """
-    return parameters.column("restraint", place) ** -2 + parameters.column("span", place) ** -2
+    values = parameters.values.detach()
+    tied, header = parameters.column("restraint", place) ** -2, parameters.column("span", place) ** -2
+    pull = (parameters.target - values)[place] * tied + (parameters.start - values)[place] * header
+    return tied + header, pull

@@ -24,7 +24,9 @@ class ParameterRow:
     """One parameter, free or not, in its public ``unit`` ("mm", "deg", "Å", "").
 
     ``sigma`` is the one we stand by (None: fixed, or not determined), ``sigma_model`` what the Fisher information alone
-    says; ``sigma_bootstrap`` checks a sandwich sigma. ``tied_to`` names the parameter or restraint that it follows.
+    says; ``sigma_bootstrap`` checks a sandwich sigma. ``tied_to`` names the parameter that it follows.
+    ``restraint_sigma`` holds it to ``restraint_target`` (None: nothing does), and ``lower`` and ``upper`` are its bounds
+    (None: none).
     """
 
     name: str
@@ -37,6 +39,10 @@ class ParameterRow:
     at_bound: bool = False
     tied_to: str | None = None
     sigma_bootstrap: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+    restraint_target: float | None = None
+    restraint_sigma: float | None = None
 
 
 @dataclass(frozen=True)

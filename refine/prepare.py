@@ -17,7 +17,7 @@ from refine.evidence import Evidence, assign, find, moved_experiment
 from refine.frames import FrameStack, Missing, assign_frames, load
 from refine.noise import counts_photons, detector_noise
 from refine.outcome import FrameRow, Iteration
-from refine.parameters import Parameter, ParameterSet, switch
+from refine.parameters import Parameter, ParameterSet
 from refine.physical import (
     at_knots,
     beam_parameters,
@@ -30,6 +30,7 @@ from refine.physical import (
 )
 from refine.problem import Problem, model_tensors, position_block
 from refine.processes import count, dealt, gathered, listed
+from refine.restraints import structured, told_by_positions
 from refine.scene import Scene, Shot, build_scene
 from refine.settings import FitSettings
 from refine.solver import LevenbergMarquardt
@@ -202,10 +203,15 @@ def _rms_at_start(evidence: list[Evidence], start: list[Tensor]) -> tuple[float,
 
 
 def parameter_set(scene: Scene, settings: FitSettings, *, coarse: bool = False) -> ParameterSet:
-    """The parameters of all shots; ``coarse`` holds those that positions do not tell."""
-    flags = settings.parameters
+    """The parameters of all shots; ``coarse`` holds those that positions do not tell.
+
+    Raises ConfigError where what the user says of single ones cannot be meant.
+    """
+    flags, later = settings.parameters, []
     if coarse:
-        flags = replace(flags, n_cells=False, mosaic_spread=False, bandwidth=False, polarization=False)
+        # what the spots' widths will set free, and what there will be then
+        flags = replace(flags, n_cells=flags.n_cells or settings.crystal.n_cells is None)
+        later = [f"crystal[{s.index}].mosaic_spread{axis}" for s in scene.shots for axis in ("", "_a", "_b", "_c")]
     rows: list[Parameter] = detector_parameters(scene.detector, flags)
     rows += beam_parameters(scene.shots[0].experiment.beam, flags)
     for shot in scene.shots:
@@ -216,8 +222,9 @@ def parameter_set(scene: Scene, settings: FitSettings, *, coarse: bool = False) 
         rows += at_knots(of_cell, knots.get("cell", ()))
         rows += size_parameters(shot.index, crystal, flags)
         rows += mosaic_parameters(shot.index, crystal, flags.mosaic_spread)
-        rows.append(scale_parameter(shot.index, free=False))
-    return ParameterSet(switch(rows, settings.parameters.fix, settings.parameters.free), model_tensors(scene))
+        rows.append(scale_parameter(shot.index, free=True))
+    rows = structured(rows, settings.parameters, later)
+    return ParameterSet(told_by_positions(rows) if coarse else rows, model_tensors(scene))
 
 
 def constant(settings: FitSettings) -> FitSettings:

@@ -17,6 +17,7 @@ from refine.layout import residual_arrows
 from refine.outcome import Outcome, ParameterRow, SpotImage, SpotRow
 from refine.paths import template_dir
 from refine.residuals import residuals
+from refine.restraints import described
 from refine.result import Finding, change_in_sigmas
 from refine.run_folder import REPORT, RunFolder
 
@@ -136,7 +137,7 @@ def parameter(row: ParameterRow) -> dict[str, Any]:
     moved = change_in_sigmas(row)
     state = f"follows {row.tied_to}" if row.tied_to else "held"
     if row.free and not row.tied_to:
-        state = "at a bound" if row.at_bound else "" if numbers.usable(row.sigma) else "not determined"
+        state = "at a bound" if row.at_bound else described(row) if numbers.usable(row.sigma) else "not determined"
     return {
         "name": row.name,
         "unit": row.unit,

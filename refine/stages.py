@@ -93,7 +93,7 @@ def _free(parameters: ParameterSet, stage: Stage) -> set[int]:
     kinds = [(i, p.name.rpartition(".")[2], p.free) for i, p in enumerate(parameters.parameters_)]
     held = _SHAPES if stage.errors is not None else ()
     wanted = {i for i, kind, free in kinds if free and kind != "scale" and kind not in held}
-    return wanted if stage.free_scales else wanted | {i for i, kind, _ in kinds if kind == "scale"}
+    return wanted if stage.free_scales else wanted | {i for i, kind, free in kinds if free and kind == "scale"}
 
 
 def next_stage(problem: Problem, stage: Stage, objective: Objective, parameters: ParameterSet) -> Stage | None:
@@ -237,8 +237,11 @@ def _short_fit(objective: Objective, parameters: ParameterSet) -> float:
 
 
 def _set_scales(parameters: ParameterSet, medians: dict[int, float]) -> None:
-    """Start each shot's scale at the median of its spots'."""
-    names = [parameter.name for parameter in parameters.parameters_]
+    """Start each shot's scale at the median of its spots', the mean of these where shots share one."""
+    found: dict[int, list[float]] = {}
+    for shot, median in medians.items():
+        found.setdefault(parameters.index_of(f"crystal[{shot}].scale"), []).append(median)
     with torch.no_grad():
-        for shot, median in medians.items():
-            parameters.values[names.index(f"crystal[{shot}].scale")] = median
+        for index, of_shots in found.items():
+            parameters.values[index] = sum(of_shots) / len(of_shots)
+        parameters.values.copy_(parameters.clamp(parameters.values.detach()))

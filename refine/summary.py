@@ -56,7 +56,9 @@ def _end(row: ParameterRow) -> str:
     text = numbers.with_sigma(row.value, row.sigma)
     if row.at_bound:
         return f"{text} (at a bound)"
-    return text if numbers.usable(row.sigma) else f"{text} (not determined)"
+    if not numbers.usable(row.sigma):
+        return f"{text} (not determined)"
+    return text if row.restraint_sigma is None else f"{text} (restrained)"
 
 
 def lines(finding: Finding) -> list[str]:
