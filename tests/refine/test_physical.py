@@ -90,6 +90,30 @@ def test_any_motion_of_the_cell_keeps_its_symmetry(system: str) -> None:
         assert cell != list(crystal.config.cell)
 
 
+def averaged(matrix: np.ndarray, group: gemmi.SpaceGroup) -> np.ndarray:
+    """The mean of Rᵀ·matrix·R over the operations of ``group``: the part of a metric that it leaves as it is."""
+    turns = [np.array(op.rot) / op.DEN for op in group.operations().sym_ops]
+    return np.asarray(np.mean([turn.T @ matrix @ turn for turn in turns], axis=0))
+
+
+def test_every_setting_of_every_space_group_frees_as_many_numbers_as_its_metric_has() -> None:
+    rough = np.array([[30.0, 0, 0], [-3, 41, 0], [4, -5, 52]])
+    units = [np.eye(3)[[i]].T @ np.eye(3)[[j]] for i in range(3) for j in range(3)]
+    for group in gemmi.spacegroup_table():
+        metric = averaged(rough @ rough.T, group)
+        lengths = np.sqrt(np.diag(metric))
+        cosines = metric / lengths / lengths[:, None]
+        angles = np.degrees(np.arccos([cosines[1, 2], cosines[0, 2], cosines[0, 1]]))
+        numbers = np.linalg.matrix_rank([averaged(unit + unit.T, group).ravel() for unit in units], tol=1e-9)
+        cell = tuple(float(x) for x in (*lengths, *angles))
+        crystal = Crystal(CrystalConfig(cell, space_group=group.xhm()))  # type: ignore[arg-type]
+        rows = cell_parameters(0, crystal, fit_settings())
+        assert len(rows) == numbers, group.xhm()
+        for row in rows:
+            turned = moved(rows, {"crystal.cell": crystal.cell.detach()}, row.name, 0.3)["crystal.cell"].tolist()
+            assert is_symmetric(turned, group.xhm()), (group.xhm(), row.name)
+
+
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_what_follows_by_symmetry_is_named(system: str) -> None:
     rows = cell_parameters(0, crystal_of(system), fit_settings())
