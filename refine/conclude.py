@@ -11,6 +11,8 @@ from torch import Tensor
 
 from nbtorch.config import BeamConfig, CrystalConfig, DetectorConfig, Mat3
 from nbtorch.models import Crystal, Detector, Experiment
+from refine.amplitude_results import split, without_amplitudes
+from refine.amplitudes import is_amplitude
 from refine.bootstrap import bootstrap_sigmas
 from refine.evidence import Evidence, moved_experiment
 from refine.misfit import box_chi_square, misfit
@@ -49,13 +51,16 @@ def outcome(problem: Problem, module: FitModule) -> Outcome:
     experiments = [moved_experiment(item.shot, parameters) for item in problem.evidence]
     rows, choices = parameter_rows(parameters, known, explained), [*problem.choices]
     choices.append(_which_sigmas(known, explained, drawings))
+    crystal = problem.evidence[0].shot.experiment.crystal.config
+    rows, amplitudes = split(rows, crystal, friedel=problem.settings.parameters.friedel)
     spots = spot_rows(problem, parameters)
     detector_end = refined_detector(experiments[0].detector)
     return Outcome(
         parameters=rows,
         undetermined=known.undetermined if known else (),
         weakest=known.weakest if known else None,
-        correlation=correlation(known) if known else None,
+        correlation=without_amplitudes(correlation(known)) if known else None,
+        amplitudes=amplitudes,
         converged=module.converged,
         message=module.message,
         history=tuple(module.history),
@@ -307,7 +312,8 @@ def warnings(problem: Problem, module: FitModule, z2: float) -> list[str]:
     if z2 > 3:
         found.append(f"the residuals under the spots are not noise: their mean square is {z2:.1f} of it")
     spots = sum(len(item.observed) for item in problem.evidence)
-    free = len(module.values.free)
+    named = [module.values.parameters_[i].name for i in module.values.free]
+    free = sum(not is_amplitude(name) for name in named)
     if 2 * spots < 3 * free:
         found.append(f"{free} parameters were fitted to {spots} spots")
     return found

@@ -130,14 +130,27 @@ class Objective:
         # Jᵀ·W·(y − µ): what the nuisances explain of J is orthogonal to the residual, but for their own expectations
         pulled = moved * (fit.weight * use)[..., None]
         gradient = (pulled.transpose(1, 2) @ residual[..., None])[..., 0]
-        return Scores(gradient, weighted.transpose(1, 2) @ moved, jacobian.panel, jacobian.spread)
+        return Scores(gradient, weighted.transpose(1, 2) @ moved, jacobian.panel, jacobian.spread, jacobian.own)
 
 
 def restraint_loss(parameters: ParameterSet) -> float:
-    """Σ((value − target)/restraint)² over the free restrained parameters, and the headers' Σ((value − start)/span)²."""
+    """Σ r² over the free restrained parameters, r of :func:`restraints`, and the headers' Σ((value − start)/span)²."""
     free, values = parameters.free, parameters.values.detach()
-    held = (values - parameters.target)[free] / parameters.column("restraint", free)
+    held, _ = restraints(parameters, free)
     return float((held**2 + ((values - parameters.start)[free] / parameters.column("span", free)) ** 2).sum())
+
+
+def restraints(parameters: ParameterSet, place: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """How far values at ``place`` are from their targets, in the restraints' sigmas, and its derivative [len(place)].
+
+    r = (value − target)/σ, and target·ln(value/target)/σ of what is known in proportion: were their sigmas taken from
+    the targets alone, those that are too small would count for more, and pull the scale of all with them.
+    """
+    values, target = parameters.values.detach()[place], parameters.target[place]
+    sigma = parameters.column("restraint", place)
+    ratio = torch.where(parameters.logarithmic[place], values / target, 1)
+    plain = (values - target) / sigma
+    return torch.where(parameters.logarithmic[place], target * ratio.log() / sigma, plain), 1 / (ratio * sigma)
 
 
 def restrained(arrow: Arrow, parameters: ParameterSet) -> Arrow:
@@ -150,11 +163,11 @@ def restrained(arrow: Arrow, parameters: ParameterSet) -> Arrow:
 
 
 def _stiffness(parameters: ParameterSet, place: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """1/restraint² + 1/span² [len(place)], and the pull towards target and start.
+    """The second derivatives of restraints and spans [len(place)], and their pull towards target and start.
 
     A header is a measurement too, if a poor one: a direction that the data do not determine stays where it was.
     """
     values = parameters.values.detach()
-    tied, header = parameters.column("restraint", place) ** -2, parameters.column("span", place) ** -2
-    pull = (parameters.target - values)[place] * tied + (parameters.start - values)[place] * header
-    return tied + header, pull
+    held, slope = restraints(parameters, place)
+    header = parameters.column("span", place) ** -2
+    return slope**2 + header, (parameters.start - values)[place] * header - held * slope

@@ -17,6 +17,7 @@ from nbtorch.config import BeamConfig, CrystalConfig, DetectorConfig
 
 Pair = tuple[float, float]  # fast, slow
 Array = NDArray[np.float64]
+Side = Literal["both", "plus", "minus"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,24 @@ class ParameterRow:
     upper: float | None = None
     restraint_target: float | None = None
     restraint_sigma: float | None = None
+
+
+@dataclass(frozen=True)
+class AmplitudeRow:
+    """A refined amplitude, in the scale of the file given: of a reflection and its Friedel mate ("both"), or of one.
+
+    Of a "minus" (h k l) is the mate, whose negative lies in the asymmetric unit.
+    """
+
+    h: int
+    k: int
+    l: int  # noqa: E741 - the third Miller index has no other name
+    side: Side
+    start: float
+    value: float
+    sigma: float | None = None
+    sigma_model: float | None = None
+    at_bound: bool = False
 
 
 @dataclass(frozen=True)
@@ -189,6 +208,7 @@ class Outcome:
     choices: tuple[str, ...] = ()
     processes: tuple[Share, ...] = ()
     weakest: Undetermined | None = None
+    amplitudes: tuple[AmplitudeRow, ...] = ()
 
     @property
     def n_used(self) -> int:

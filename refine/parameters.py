@@ -10,12 +10,14 @@ import fnmatch
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from nbtorch.errors import ConfigError
+
+_MANY = ("structure_factors.amplitudes",)  # tensors of many numbers, each moved by one parameter
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ class Parameter:
 
     ``span`` is how far a header is typically wrong: the scale of steps, and what "not determined by the data" is
     measured against. ``block`` is the crystal it belongs to, None where all share it. ``restraint`` is a sigma that
-    ties the value to ``target``, or to ``start`` where there is none. ``follows`` is what is tied to it.
+    ties the value to ``target``, or to ``start`` where there is none, in proportion where it is ``logarithmic``.
+    ``follows`` is what is tied to it.
     """
 
     name: str
@@ -61,6 +64,7 @@ class Parameter:
     free: bool = True
     restraint: float | None = None
     target: float | None = None
+    logarithmic: bool = False
     follows: tuple[Follower, ...] = ()
 
     @property
@@ -71,6 +75,18 @@ class Parameter:
     def entries_of(self, block: int) -> list[Entry]:
         """The entries that move ``block``."""
         return [entry for entry in self.entries if entry.block in (None, block)]
+
+
+class _Sparse(NamedTuple):
+    """A matrix of ``size`` rows with few ``coefficient`` other than 0, at ``row`` and ``column``."""
+
+    row: Tensor
+    column: Tensor
+    coefficient: Tensor
+    size: int
+
+    def __matmul__(self, values: Tensor) -> Tensor:
+        return values.new_zeros(self.size).index_add(0, self.row, self.coefficient * values[self.column])
 
 
 class ParameterSet(nn.Module):
@@ -92,6 +108,8 @@ class ParameterSet(nn.Module):
         targets = [p.start if p.target is None else p.target for p in parameters]
         self.register_buffer("start", start)
         self.register_buffer("target", torch.tensor(targets, dtype=torch.float64), persistent=False)
+        logarithmic = torch.tensor([parameter.logarithmic for parameter in parameters], dtype=torch.bool)
+        self.register_buffer("logarithmic", logarithmic, persistent=False)
         self.values = nn.Parameter(self.clamp(start))
         self._tensors = [self._shifted(block, given) for block, given in enumerate(tensors)]
         self.release({index for index, parameter in enumerate(parameters) if parameter.free})
@@ -99,6 +117,7 @@ class ParameterSet(nn.Module):
 
     start: Tensor
     target: Tensor
+    logarithmic: Tensor
 
     def __len__(self) -> int:
         return len(self.parameters_)
@@ -114,17 +133,17 @@ class ParameterSet(nn.Module):
         """Indices of the free parameters that move ``block``: the shared ones, then its own."""
         return self.shared + self.local[block]
 
-    def changes(self, block: int, free: Tensor | None = None) -> dict[str, Tensor]:
+    def changes(self, block: int, free: Tensor | None = None, of: Sequence[int] | None = None) -> dict[str, Tensor]:
         """The model tensors of ``block`` as the values say, by name.
 
-        free: [len(of_block(block))] values in the place of the current ones, for differentiation; tensors that none of
-        them moves do not depend on it.
+        free: [len(of)] values in the place of the current ones, for differentiation; tensors that none of them moves do
+        not depend on it. ``of``: the indices of their parameters, None for those of :meth:`of_block`.
         """
         indices, columns = self._maps[block]
         moved = (self.values.detach() if free is not None else self.values) - self.start
         along, moving = moved, set(columns)
         if free is not None:
-            chosen = self.of_block(block)
+            chosen = self.of_block(block) if of is None else of
             place = torch.tensor(chosen, dtype=torch.long, device=self.start.device)
             along = moved.index_put((place,), free - self.start[place])
             moving = {entry.tensor for index in chosen for entry in self.parameters_[index].entries}
@@ -147,6 +166,10 @@ class ParameterSet(nn.Module):
                     tensors[entry.tensor] = moved
         return tensors
 
+    def tensors_named(self, name: str) -> list[Tensor]:
+        """The starts of ``name``, flattened, one for each block that has it."""
+        return [block[name].reshape(-1) for block in self._tensors if name in block]
+
     def index_of(self, name: str) -> int:
         """The index of the parameter ``name``, or of the one that it follows."""
         if self._places is None:
@@ -155,16 +178,33 @@ class ParameterSet(nn.Module):
             self._places = followed | {row.name: i for i, row in rows}
         return self._places[name]
 
-    def _matrices(self, block: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Indices of the parameters that move ``block`` at all, and for each tensor its matrix [numel, those]."""
+    def _matrices(self, block: int) -> tuple[Tensor, dict[str, Tensor | _Sparse]]:
+        """Indices of the parameters that move ``block`` at all, and for each tensor its matrix [numel, those].
+
+        That of the amplitudes, many and each moved by one parameter, is sparse.
+        """
         chosen = [i for i, p in enumerate(self.parameters_) if p.block in (None, block) and self._tensors[block]]
-        matrices: dict[str, Tensor] = {}
+        matrices: dict[str, Any] = {}
+        many: dict[str, list[tuple[int, int, float]]] = {}
         for column, index in enumerate(chosen):
             for entry in self.parameters_[index].entries_of(block):
+                if entry.tensor in _MANY:
+                    many.setdefault(entry.tensor, []).append((entry.index, column, entry.coefficient))
+                    continue
                 base = self._tensors[block][entry.tensor]
                 shape = (base.numel(), len(chosen))
-                matrix = matrices.setdefault(entry.tensor, torch.zeros(shape, dtype=base.dtype, device=base.device))
-                matrix[entry.index, column] += entry.coefficient
+                if entry.tensor not in matrices:
+                    matrices[entry.tensor] = torch.zeros(shape, dtype=base.dtype, device=base.device)
+                matrices[entry.tensor][entry.index, column] += entry.coefficient
+        for name, found in many.items():
+            base = self._tensors[block][name]
+            row, place, coefficient = zip(*found, strict=True)
+            matrices[name] = _Sparse(
+                torch.tensor(row, device=base.device),
+                torch.tensor(place, device=base.device),
+                torch.tensor(coefficient, dtype=base.dtype, device=base.device),
+                base.numel(),
+            )
         return torch.tensor(chosen, dtype=torch.long), matrices
 
     def column(self, attribute: str, indices: Sequence[int] | None = None) -> Tensor:
@@ -217,10 +257,15 @@ def matching(parameters: Sequence[Parameter], pattern: str, key: str, expected: 
         return list(found.values())
     # a knot of a curve is none where the crystal turns out not to drift
     stem = pattern.rpartition("@")[0]
-    if any(map(named, expected)) or (stem and matching(parameters, stem, key, expected)):
+    if any(map(named, expected)) or _awaited(pattern, expected) or (stem and matching(parameters, stem, key, expected)):
         return []
     known = ", ".join(parameter.name for parameter in parameters[:12])
     raise ConfigError(f"{key}: parameter pattern {pattern!r}", "it matches none", f"Use names such as {known}")
+
+
+def _awaited(pattern: str, expected: Collection[str]) -> bool:
+    """Whether ``pattern`` names an amplitude, and there will be some."""
+    return pattern.startswith("F[") and "F[" in expected
 
 
 def switch(

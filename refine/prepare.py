@@ -11,6 +11,7 @@ from torch import Tensor
 
 from nbtorch.errors import DataError, NbtorchError
 from nbtorch.io import ExperimentList, read_expt
+from refine.amplitudes import amplitude_parameters, gauge, with_gauge
 from refine.coarse import PositionBlock, PositionObjective
 from refine.drift import Kinds, carry_over, choose, too_short
 from refine.evidence import Evidence, assign, find, moved_experiment
@@ -47,6 +48,8 @@ _FEW_SPOTS = 60  # below it the three sizes of a crystal are one
 
 def prepare(settings: FitSettings, say: Say) -> Problem:
     """Read everything, find and index spots, fit their positions. Raises NbtorchError for what a user can put right."""
+    if settings.parameters.amplitudes:
+        settings = replace(settings, parameters=replace(settings.parameters, scale="frame"))
     document = read_expt(settings.data.experiment)
     frames, missing = assign_frames(document, settings.data)
     scene = build_scene(document, frames, settings, say)
@@ -62,7 +65,8 @@ def prepare(settings: FitSettings, say: Say) -> Problem:
     settings, choices = _with_estimates(settings, widths, evidence)
     choices = [*decided, *choices]
     scene, evidence = _rebuilt(document, scene, evidence, settings)
-    parameters = parameter_set(scene, settings)
+    parameters = parameter_set(scene, settings, seen=evidence)
+    choices += gauge(parameters.parameters_)
     moved = carry_over(coarse, parameters)
     start = _start_positions(evidence, parameters, settings)
     counting = _counts_photons(scene, stacks)
@@ -202,8 +206,10 @@ def _rms_at_start(evidence: list[Evidence], start: list[Tensor]) -> tuple[float,
     return fast, slow
 
 
-def parameter_set(scene: Scene, settings: FitSettings, *, coarse: bool = False) -> ParameterSet:
-    """The parameters of all shots; ``coarse`` holds those that positions do not tell.
+def parameter_set(
+    scene: Scene, settings: FitSettings, *, coarse: bool = False, seen: Sequence[Evidence] = ()
+) -> ParameterSet:
+    """The parameters of all shots; ``coarse`` holds those that positions do not tell, ``seen`` brings amplitudes.
 
     Raises ConfigError where what the user says of single ones cannot be meant.
     """
@@ -212,6 +218,7 @@ def parameter_set(scene: Scene, settings: FitSettings, *, coarse: bool = False) 
         # what the spots' widths will set free, and what there will be then
         flags = replace(flags, n_cells=flags.n_cells or settings.crystal.n_cells is None)
         later = [f"crystal[{s.index}].mosaic_spread{axis}" for s in scene.shots for axis in ("", "_a", "_b", "_c")]
+        later += ["F["] * flags.amplitudes
     rows: list[Parameter] = detector_parameters(scene.detector, flags)
     rows += beam_parameters(scene.shots[0].experiment.beam, flags)
     for shot in scene.shots:
@@ -223,7 +230,12 @@ def parameter_set(scene: Scene, settings: FitSettings, *, coarse: bool = False) 
         rows += size_parameters(shot.index, crystal, flags)
         rows += mosaic_parameters(shot.index, crystal, flags.mosaic_spread)
         rows.append(scale_parameter(shot.index, free=True))
+    if flags.amplitudes and seen:
+        hkl = torch.cat([item.observed.fitted().hkl for item in seen])
+        group = scene.shots[0].experiment.crystal.config.space_group
+        rows += amplitude_parameters(scene.structure_factors, hkl, group, flags)
     rows = structured(rows, settings.parameters, later)
+    rows = with_gauge(rows) if flags.amplitudes and seen else rows
     return ParameterSet(told_by_positions(rows) if coarse else rows, model_tensors(scene))
 
 

@@ -14,13 +14,23 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from refine.amplitudes import is_amplitude
 from refine.evidence import Evidence
 from refine.losses import Noise
 from refine.misfit import misfit, robust_weights, scale_scatter, wary
 from refine.nuisance import BoxFit
 from refine.objective import Objective
 from refine.parameters import ParameterSet
-from refine.plans import auto_oversample, background_kind, bright_plan, half_widths, make_block, observed_plan
+from refine.plans import (
+    auto_oversample,
+    background_kind,
+    bright_plan,
+    find_amplitudes,
+    half_widths,
+    make_block,
+    observed_plan,
+    of_refined,
+)
 from refine.problem import Problem
 from refine.processes import listed
 from refine.solver import LevenbergMarquardt
@@ -70,6 +80,8 @@ def build(problem: Problem, stage: Stage, parameters: ParameterSet, most: int | 
     blocks, noise, weights = [], [], []
     for evidence in problem.held:
         plan = (bright_plan if stage.predicted else observed_plan)(problem, evidence, parameters)
+        if stage.predicted:
+            plan = of_refined(plan, parameters, problem.scene.structure_factors)
         plan = plan[np.arange(len(plan))[:most]]
         background = background_kind(problem, evidence, half)
         block = make_block(problem, evidence, plan, background, stage.oversample)
@@ -78,6 +90,8 @@ def build(problem: Problem, stage: Stage, parameters: ParameterSet, most: int | 
             Noise(block.boxes.gain[:, None], block.boxes.readout[:, None], stage.model_error, problem.counting)
         )
         weights.append(torch.ones(len(block.boxes), dtype=torch.float64))
+    if not stage.free_scales:
+        find_amplitudes(blocks, parameters)
     errors = None if stage.errors is None else SpotErrors(*stage.errors)
     objective = Objective(blocks, noise, weights, free_scales=stage.free_scales, errors=errors)
     if stage.name != "robust":
@@ -92,8 +106,9 @@ def _free(parameters: ParameterSet, stage: Stage) -> set[int]:
     """Which parameters ``stage`` moves: scales where they are not the spots' own; no shapes where spots have others."""
     kinds = [(i, p.name.rpartition(".")[2], p.free) for i, p in enumerate(parameters.parameters_)]
     held = _SHAPES if stage.errors is not None else ()
-    wanted = {i for i, kind, free in kinds if free and kind != "scale" and kind not in held}
-    return wanted if stage.free_scales else wanted | {i for i, kind, free in kinds if free and kind == "scale"}
+    bright = {i for i, kind, _ in kinds if kind == "scale" or is_amplitude(kind)}
+    wanted = {i for i, kind, free in kinds if free and kind not in held}
+    return wanted - bright if stage.free_scales else wanted
 
 
 def next_stage(problem: Problem, stage: Stage, objective: Objective, parameters: ParameterSet) -> Stage | None:

@@ -82,11 +82,8 @@ def _sandwich(objective: Objective, parameters: ParameterSet, here: Linearizatio
     meat = torch.zeros_like(covariance)
     for block, score in zip(objective.blocks, here.scores, strict=True):
         place = torch.tensor([row_of[index] for index in parameters.of_block(block.index)], dtype=torch.long)
-        own = covariance[place[:, None], place]
-        eye = torch.eye(len(place), dtype=own.dtype, device=own.device)
         # a reflection that alone determines a direction has leverage 1; 0.95 keeps its share finite
-        leverage = score.matrices @ own
-        gradient = torch.linalg.solve(eye - 0.95 * leverage, score.gradient[..., None])[..., 0]
+        gradient = score.without_leverage(covariance[place[:, None], place], 0.95)
         meat[place[:, None], place] += gradient.T @ gradient
     return covariance @ total(meat) @ covariance
 
@@ -126,6 +123,7 @@ _CAUSES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("beam.tilt", "shift_"), "a tilt of the beam moves spots as a shift of the detector does"),
     (("spectrum_offset", ".a"), "a longer wavelength moves spots as a smaller cell does"),
     (("bandwidth", "mosaic_spread"), "a wider spectrum smears spots as mosaic spread does"),
+    (("scale", "F["), "brighter spots are larger amplitudes as well as larger scales"),
     (("scale", ".n_"), "a larger crystal is brighter, as a larger scale is"),
 )
 
