@@ -128,7 +128,12 @@ class Block:
         few, spread = merged([dots for _, dots in of_frames]) or (None, None)
         if few is not None:
             of_frames = [(scene, dots) for (scene, _), dots in zip(of_frames, few, strict=True)]
-        photons, columns = self._scaled(parameters, place, *self.renderers.columns(of_frames), spread)
+        if any(dots.number for _, dots in of_frames):
+            photons, columns = self.renderers.columns(of_frames)
+        else:  # a scale alone
+            photons = self.renderers.photons([scene for scene, _ in of_frames])
+            columns = photons.new_zeros(len(place), len(photons))
+        photons, columns = self._scaled(parameters, place, photons, columns, spread)
         valid = self.boxes.valid
         spots = torch.where(valid, photons[self.boxes.position], 0)
         columns = columns.T.contiguous()[self.boxes.position] * valid[..., None]
