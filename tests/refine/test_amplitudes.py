@@ -254,7 +254,7 @@ def test_amplitudes_and_scales_that_nothing_holds_are_named_undetermined() -> No
     objective, scene = made(shots_of(2), ("*.scale",), replace(ON, amplitude_sigma=None))
     parameters = scene.start()
     known = uncertainty(objective, parameters, objective.linearize(parameters))
-    assert any("scale" in row.combination and "larger amplitudes" in row.reason for row in known.undetermined)
+    assert any("larger amplitudes as well as larger scales" in row.reason for row in known.undetermined)
 
 
 @pytest.mark.parametrize(
@@ -312,7 +312,7 @@ def test_hundreds_of_amplitudes_do_not_fill_the_tables_of_parameters() -> None:
     parameters = scene.start()
     rows = parameter_rows(parameters, uncertainty(objective, parameters, objective.linearize(parameters)), True)
     others, amplitudes = split(rows, CRYSTAL, friedel=True)
-    assert len(amplitudes) > 20
+    assert len(amplitudes) > 10
     assert not any(is_amplitude(row.name) for row in others)
     assert {row.side for row in amplitudes} == {"both"}
     found = summary(replace(outcome(), amplitudes=amplitudes), "amplitudes.mtz")
