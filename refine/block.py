@@ -12,6 +12,7 @@ from nbtorch.models import Experiment
 from nbtorch.render import PixelSelection, Renderer
 from nbtorch.render.scene import Scene, scenes
 from nbtorch.render.tangents import SceneTangents, scenes_and_tangents, serves
+from refine.amplitudes import BoxAmplitudes, box_amplitudes, shining_in
 from refine.panel_columns import PanelColumns, merged
 from refine.parameters import ParameterSet
 from refine.shoeboxes import Shoeboxes, background_columns
@@ -73,6 +74,7 @@ class Block:
         self.exposures = tuple(exposures)
         selections = [(exposures[frame], pixels) for frame, pixels in boxes.selections]
         self.renderers = FrameRenderers(experiment, selections, settings)
+        self.amplitudes: BoxAmplitudes | None = None  # those that are free, where they are
         self._own = tuple(self.renderers.named_parameters())
 
     def render(self, changes: Mapping[str, Tensor]) -> Tensor:
@@ -106,38 +108,73 @@ class Block:
     @torch.no_grad()
     def panel_columns(self, parameters: ParameterSet) -> tuple[Tensor, PanelColumns]:
         """:meth:`jacobian` in as few columns as the panels allow."""
-        place = parameters.of_block(self.index)
+        every = parameters.of_block(self.index)
+        amplitudes = self.amplitudes
+        place = every if amplitudes is None else amplitudes.others(every)
         values = parameters.values.detach()[place]
 
         if not place:
+            if amplitudes is not None and every:
+                return self._with_jvp(parameters)
             none = torch.zeros(*self.boxes.valid.shape, 0, dtype=values.dtype)
             return self.model(parameters), PanelColumns(none, self.boxes.panel, None)
 
         def derive(free: Tensor) -> list[Scene]:
-            return self._scenes(parameters.changes(self.index, free))
+            return self._scenes(parameters.changes(self.index, free, place))
 
         of_frames = scenes_and_tangents(derive, values)
         if not serves(of_frames[0][0], self.renderers.settings):
-            spots, columns = self.forward_mode(parameters)
-            return spots, PanelColumns(columns, self.boxes.panel, None)
+            return self._with_jvp(parameters)
         few, spread = merged([dots for _, dots in of_frames]) or (None, None)
         if few is not None:
             of_frames = [(scene, dots) for (scene, _), dots in zip(of_frames, few, strict=True)]
-        photons, columns = self._scaled(parameters, *self.renderers.columns(of_frames), spread)
+        if any(dots.number for _, dots in of_frames):
+            photons, columns = self.renderers.columns(of_frames)
+        else:  # a scale alone
+            photons = self.renderers.photons([scene for scene, _ in of_frames])
+            columns = photons.new_zeros(len(place), len(photons))
+        photons, columns = self._scaled(parameters, place, photons, columns, spread)
         valid = self.boxes.valid
         spots = torch.where(valid, photons[self.boxes.position], 0)
         columns = columns.T.contiguous()[self.boxes.position] * valid[..., None]
-        return spots, PanelColumns(columns, self.boxes.panel, spread)
+        found = PanelColumns(columns, self.boxes.panel, spread)
+        if amplitudes is None:
+            return spots, found
+        by_amplitudes = self._by_amplitudes(parameters, [scene for scene, _ in of_frames], amplitudes)
+        return spots, amplitudes.joined(found, by_amplitudes, every, len(self.experiment.detector.config.panels))
+
+    def _with_jvp(self, parameters: ParameterSet) -> tuple[Tensor, PanelColumns]:
+        """:meth:`panel_columns` without any saving."""
+        spots, columns = self.forward_mode(parameters)
+        return spots, PanelColumns(columns, self.boxes.panel, None)
+
+    def find_amplitudes(self, parameters: ParameterSet) -> None:
+        """Find out which free amplitudes shine in which boxes, at the current values."""
+        factors, of_frames = self.experiment.structure_factors, self._scenes(parameters.changes(self.index))
+        pairs = zip(of_frames, self.renderers.renderers, strict=True)
+        found = [shining_in(scene, renderer.pixels, factors) for scene, renderer in pairs]
+        shining = torch.cat(found)[self.boxes.position]
+        shining = torch.where(self.boxes.valid[..., None], shining, -1).flatten(1)
+        self.amplitudes = box_amplitudes(shining, parameters)
+
+    def _by_amplitudes(self, parameters: ParameterSet, found: Sequence[Scene], amplitudes: BoxAmplitudes) -> Tensor:
+        """Derivatives [B, Q, C] of every box's pixels by the amplitudes that shine in it."""
+        table = self.experiment.structure_factors.directions(amplitudes.along)
+        _, columns = self.renderers.columns([(scene, SceneTangents(table=table)) for scene in found])
+        columns = columns * parameters.changes(self.index).get("scale", 1)
+        own = columns.T.contiguous()[self.boxes.position]
+        return own * (self.boxes.valid[..., None] & (amplitudes.parameter >= 0)[:, None])
 
     def _scaled(
-        self, parameters: ParameterSet, photons: Tensor, columns: Tensor, spread: Tensor | None
+        self, parameters: ParameterSet, place: Sequence[int], photons: Tensor, columns: Tensor, spread: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """``photons`` [P] and their ``columns`` [R, P], times the block's scale where it has one."""
+        """``photons`` [P] and their ``columns`` [R, P] by the parameters at ``place``, times the block's scale where it
+        has one."""
         scale = parameters.changes(self.index).get("scale")
         if scale is None:
             return photons, columns
         # linear, as all that a parameter moves
-        entries = [parameters.parameters_[i].entries for i in parameters.of_block(self.index)]
+        entries = [parameters.parameters_[i].entries_of(self.index) for i in place]
         moved = [sum(entry.coefficient for entry in of_one if entry.tensor == "scale") for of_one in entries]
         by_scale = columns.new_tensor(moved)
         by_scale = by_scale if spread is None else spread[0] @ by_scale  # a scale moves no panel: on all the same

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from nbtorch.config import BeamConfig, CrystalConfig, DetectorConfig, Mat3
 from nbtorch.models import Crystal, Detector, Experiment
+from refine.amplitude_results import split, without_amplitudes
+from refine.amplitudes import is_amplitude
 from refine.bootstrap import bootstrap_sigmas
 from refine.evidence import Evidence, moved_experiment
 from refine.misfit import box_chi_square, misfit
@@ -30,6 +32,7 @@ from refine.parameters import ParameterSet
 from refine.plans import predicted_centres
 from refine.problem import Problem
 from refine.processes import exchange, listed, total, total_number
+from refine.restraints import followed, limits
 from refine.scene import Shot
 from refine.uncertainty import Uncertainty, uncertainty
 
@@ -50,13 +53,16 @@ def outcome(problem: Problem, module: FitModule) -> Outcome:
     experiments = [moved_experiment(item.shot, parameters) for item in problem.evidence]
     rows, choices = parameter_rows(parameters, known, explained), [*problem.choices]
     choices.append(_which_sigmas(known, explained, drawings))
+    crystal = problem.evidence[0].shot.experiment.crystal.config
+    rows, amplitudes = split(rows, crystal, friedel=problem.settings.parameters.friedel)
     spots = spot_rows(problem, parameters)
     detector_end = refined_detector(experiments[0].detector)
     return Outcome(
         parameters=rows,
         undetermined=known.undetermined if known else (),
         weakest=known.weakest if known else None,
-        correlation=correlation(known) if known else None,
+        correlation=without_amplitudes(correlation(known)) if known else None,
+        amplitudes=amplitudes,
         converged=module.converged,
         message=module.message,
         history=tuple(module.history),
@@ -138,13 +144,9 @@ def parameter_rows(parameters: ParameterSet, known: Uncertainty | None, explaine
             free and bounds[i],
             sigma_bootstrap=drawn,
         )
+        row = replace(row, **limits(parameter, free=free))
         rows.append(row)
-        for follower, entry in zip(parameter.follows, parameter.entries[1:], strict=bool(parameter.follows)):
-            ratio = entry.coefficient / parameter.entries[0].coefficient
-            followed = replace(row, name=follower, tied_to=parameter.name, start=row.start * ratio)
-            scaled = [None if s is None else s * ratio for s in (sigma, model, drawn)]
-            followed = replace(followed, sigma=scaled[0], sigma_model=scaled[1], sigma_bootstrap=scaled[2])
-            rows.append(replace(followed, value=row.value * ratio))
+        rows += [followed(row, *follower) for follower in parameter.follows]
     return tuple(rows)
 
 
@@ -230,7 +232,6 @@ def rms(spots: tuple[SpotRow, ...], *, heldout: bool) -> Pair | None:
 
 def frame_rows(problem: Problem, spots: tuple[SpotRow, ...], parameters: ParameterSet) -> tuple[FrameRow, ...]:
     """One row a frame, those that failed too, in the order of the experiments."""
-    places = {parameter.name: place for place, parameter in enumerate(parameters.parameters_)}
     values, all_lost = parameters.values.detach().tolist(), problem.lost_frames()
     of_shot: dict[int, list[FrameRow]] = {row.index: [row] for row in problem.failed}
     of_frame: dict[int, list[SpotRow]] = {}
@@ -239,7 +240,7 @@ def frame_rows(problem: Problem, spots: tuple[SpotRow, ...], parameters: Paramet
             of_frame.setdefault(int(spot.frame), []).append(spot)
     for item in problem.evidence:
         rows = of_shot.setdefault(item.shot.index, [])
-        scale = values[places[f"crystal[{item.shot.index}].scale"]]
+        scale = values[parameters.index_of(f"crystal[{item.shot.index}].scale")]
         absent = problem.left_out.get(item.shot.index, "")
         for z, path in enumerate(item.shot.images):
             number = item.shot.index if item.shot.still else z
@@ -321,7 +322,8 @@ def warnings(problem: Problem, module: FitModule, z2: float) -> list[str]:
     if z2 > 3:
         found.append(f"the residuals under the spots are not noise: their mean square is {z2:.1f} of it")
     spots = sum(len(item.observed) for item in problem.evidence)
-    free = len(module.values.free)
+    named = [module.values.parameters_[i].name for i in module.values.free]
+    free = sum(not is_amplitude(name) for name in named)
     if 2 * spots < 3 * free:
         found.append(f"{free} parameters were fitted to {spots} spots")
     return found

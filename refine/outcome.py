@@ -17,6 +17,7 @@ from nbtorch.config import BeamConfig, CrystalConfig, DetectorConfig
 
 Pair = tuple[float, float]  # fast, slow
 Array = NDArray[np.float64]
+Side = Literal["both", "plus", "minus"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,9 @@ class ParameterRow:
     """One parameter, free or not, in its public ``unit`` ("mm", "deg", "Å", "").
 
     ``sigma`` is the one we stand by (None: fixed, or not determined), ``sigma_model`` what the Fisher information alone
-    says; ``sigma_bootstrap`` checks a sandwich sigma. ``tied_to`` names the parameter or restraint that it follows.
+    says; ``sigma_bootstrap`` checks a sandwich sigma. ``tied_to`` names the parameter that it follows.
+    ``restraint_sigma`` holds it to ``restraint_target`` (None: nothing does); ``lower`` and ``upper`` are its bounds
+    (None: none).
     """
 
     name: str
@@ -37,6 +40,28 @@ class ParameterRow:
     at_bound: bool = False
     tied_to: str | None = None
     sigma_bootstrap: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+    restraint_target: float | None = None
+    restraint_sigma: float | None = None
+
+
+@dataclass(frozen=True)
+class AmplitudeRow:
+    """A refined amplitude, in the scale of the file given: of a reflection and its Friedel mate ("both"), or of one.
+
+    Of a "minus" (h k l) is the mate, whose negative lies in the asymmetric unit.
+    """
+
+    h: int
+    k: int
+    l: int  # noqa: E741 - the third Miller index has no other name
+    side: Side
+    start: float
+    value: float
+    sigma: float | None = None
+    sigma_model: float | None = None
+    at_bound: bool = False
 
 
 @dataclass(frozen=True)
@@ -187,6 +212,7 @@ class Outcome:
     choices: tuple[str, ...] = ()
     processes: tuple[Share, ...] = ()
     weakest: Undetermined | None = None
+    amplitudes: tuple[AmplitudeRow, ...] = ()
 
     @property
     def n_used(self) -> int:

@@ -12,10 +12,13 @@ TEXT_KEYS = frozenset(
     | {"hydra.run.dir", "hydra.sweep.dir", "paths.output"}
 )
 # Keys whose value is a list of parameters, whose names hold brackets and stars: crystal[0].gamma, *.rot_normal.
-NAME_KEYS = frozenset({"parameters.fix", "parameters.free"})
+NAME_KEYS = frozenset({"parameters.fix", "parameters.free", "parameters.tie"})
+# Keys whose value is a mapping from such names: {*.n_a: 0.5, beam.wavelength: [1.03, 0.001]}.
+NAMED_KEYS = frozenset({"parameters.restrain", "parameters.bounds"})
 ASSIGNMENT = re.compile(r"(?P<plus>\+{0,2})(?P<key>[\w./@$-]+)=(?P<value>.*)", re.DOTALL)
 # A value that is already one quoted string of Hydra's grammar: it opens, and closes only at its end.
 QUOTED = re.compile(r"""(?P<q>['"])(?:\\(?:\\\\)*(?P=q)|(?!(?P=q)).)*?(?P=q)""", re.DOTALL)
+BRACKETS, ESCAPED = r"([\[\]])", r"\\\1"
 SWEEP = re.compile(r"choice\(.*\)", re.DOTALL)
 OPTIONS_WITH_VALUE = frozenset({"--cfg", "-c", "--package", "-p", "--config-dir", "-cd", "--info", "-i"})
 NAMES_AN_EXPERIMENT = ("experiment", "data.experiment")
@@ -33,7 +36,9 @@ def quote(text: str) -> str:
 
 
 def quote_paths(arguments: Iterable[str], *, multirun: bool = False) -> list[str]:
-    """``arguments`` with the values of TEXT_KEYS and NAME_KEYS quoted: they may hold # [ ] ( ) = , ~ { } and spaces.
+    """``arguments`` with the values of TEXT_KEYS and the names of the others quoted.
+
+    They may hold # [ ] ( ) = , ~ { } and spaces.
 
     ``null``, interpolations and values the user has quoted already stay as they are. In a ``multirun``,
     ``data.frames=choice(a.cbf,b.cbf)`` sweeps; a comma alone is part of a name.
@@ -43,9 +48,12 @@ def quote_paths(arguments: Iterable[str], *, multirun: bool = False) -> list[str
 
 def _quote_one(argument: str, multirun: bool) -> str:
     found = ASSIGNMENT.fullmatch(argument)
-    if found is None or found["key"] not in TEXT_KEYS | NAME_KEYS:
+    if found is None or found["key"] not in TEXT_KEYS | NAME_KEYS | NAMED_KEYS:
         return argument
     value = found["value"]
+    if found["key"] in NAMED_KEYS:
+        # a name that the configuration has not yet is to be added to it
+        return f"{'++' if value.startswith('{') else found['plus']}{found['key']}={_named(value)}"
     if found["key"] in NAME_KEYS:
         return f"{found['plus']}{found['key']}={_names(value)}"
     if value == "null" or QUOTED.fullmatch(value) or (multirun and SWEEP.fullmatch(value)):
@@ -56,12 +64,43 @@ def _quote_one(argument: str, multirun: bool) -> str:
 
 
 def _names(value: str) -> str:
-    """A list of parameters' names, ``[a,b]`` or a single ``a``, with each name quoted; anything else as it is."""
-    listed = value[1:-1] if value.startswith("[") and value.endswith("]") else value
-    names = [name.strip() for name in listed.split(",") if name.strip()]
+    """A list of parameters' names, ``[a,b]`` or a single ``a``, with each name quoted; anything else as it is.
+
+    A list in the list, ``[[a,b],c]``, is a group of names.
+    """
     if value == "null" or any(mark in value for mark in "'\"$("):
         return value
-    return f"[{','.join(quote(name) for name in names)}]"
+    items = [_names(item) if _is_list(item) else quote(item) for item in _split(_inside(value))]
+    return f"[{','.join(items)}]"
+
+
+def _named(value: str) -> str:
+    """A mapping ``{name: value, …}`` with the brackets of its names escaped: no key of a mapping can be quoted."""
+    if not (value.startswith("{") and value.endswith("}")) or any(mark in value for mark in "'\"\\$("):
+        return value
+    pairs = [item.partition(":") for item in _split(value[1:-1])]
+    return "{" + ",".join(f"{re.sub(BRACKETS, ESCAPED, name.strip())}:{held}" for name, _, held in pairs) + "}"
+
+
+def _is_list(text: str) -> bool:
+    """Whether ``text`` is a list of names rather than one that ends in a bracket, as crystal[0] does."""
+    return text.startswith("[") and text.endswith("]")
+
+
+def _inside(value: str) -> str:
+    return value[1:-1] if _is_list(value) else value
+
+
+def _split(text: str) -> list[str]:
+    """The items of a list that commas part, but for those in brackets."""
+    items, depth = [""], 0
+    for letter in text:
+        depth += (letter in "[{") - (letter in "]}")
+        if letter == "," and depth == 0:
+            items.append("")
+        else:
+            items[-1] += letter
+    return [item.strip() for item in items if item.strip()]
 
 
 def options_first(arguments: Sequence[str]) -> list[str]:

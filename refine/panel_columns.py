@@ -26,15 +26,28 @@ class PanelColumns(NamedTuple):
     """Derivatives of the pixels of B boxes by T parameters, as few ``columns`` [B, Q, R].
 
     ``spread`` [panels, R, T] makes the T of them for boxes on ``panel`` [B]; None where R = T and they are the same.
+    The last C of the R columns may be ``own`` [B, C]: derivatives by parameters that are each box's own choice, the
+    places of which among the T it says; those of ``spread`` are then the first R − C.
     """
 
     columns: Tensor
     panel: Tensor
     spread: Tensor | None
+    own: Tensor | None = None
 
     def expanded(self) -> Tensor:
         """All columns [B, Q, T]."""
-        return self.columns if self.spread is None else self.columns @ self.spread[self.panel]
+        if self.spread is None:
+            return self.columns
+        return self.columns @ spread_of_boxes(self.panel, self.spread, self.own)
+
+
+def spread_of_boxes(panel: Tensor, spread: Tensor, own: Tensor | None) -> Tensor:
+    """What makes all columns of every box [B, R, T] from its few; see :class:`PanelColumns`."""
+    if own is None:
+        return spread[panel]
+    chosen = torch.nn.functional.one_hot(own, spread.shape[2]).to(spread)
+    return torch.cat([spread[panel], chosen], dim=1)
 
 
 class Scores(NamedTuple):
@@ -47,21 +60,47 @@ class Scores(NamedTuple):
     few_matrices: Tensor
     panel: Tensor | None = None
     spread: Tensor | None = None
+    own: Tensor | None = None
 
     @property
     def gradient(self) -> Tensor:
         """JᵀW(y − µ) [B, T]."""
-        if self.spread is None:
-            return self.few_gradient
-        return (self.few_gradient[:, None] @ self.spread[self.panel])[:, 0]
+        return self._expanded(self.few_gradient)
 
     @property
     def matrices(self) -> Tensor:
         """JᵀWJ [B, T, T]: many numbers; sums of them are made by :meth:`total`."""
-        if self.spread is None:
+        if self.spread is None or self.panel is None:
             return self.few_matrices
-        spread = self.spread[self.panel]
+        spread = spread_of_boxes(self.panel, self.spread, self.own)
         return spread.mT @ self.few_matrices @ spread
+
+    def _expanded(self, few: Tensor) -> Tensor:
+        """Numbers [B, T] of all columns from those of the few [B, R]."""
+        if self.spread is None or self.panel is None:
+            return few
+        shared = self.spread.shape[1]
+        every = (few[:, None, :shared] @ self.spread[self.panel])[:, 0]
+        return every if self.own is None else every.scatter_add(1, self.own, few[:, shared:])
+
+    def without_leverage(self, covariance: Tensor, share: float) -> Tensor:
+        """Each box's gradient g as it would be if the box, whose matrix H is, had not been fitted: (1 − share·H·C)⁻¹·g
+        with the ``covariance`` C [T, T], in the few columns [B, R].
+
+        With H = SᵀMS and g = Sᵀγ it is Sᵀ·(1 − share·M·S·C·Sᵀ)⁻¹γ, of which this is what Sᵀ spreads.
+        """
+        among = covariance.expand(len(self.few_gradient), *covariance.shape)
+        if self.spread is not None and self.panel is not None:
+            shared = self.spread @ covariance  # [panels, R, T]
+            rows, among = shared[self.panel], (shared @ self.spread.mT)[self.panel]
+            if self.own is not None:
+                mixed = rows.gather(2, self.own[:, None].expand(-1, rows.shape[1], -1))
+                corner = covariance[self.own[:, :, None], self.own[:, None]]
+                among = torch.cat([torch.cat([among, mixed], 2), torch.cat([mixed.mT, corner], 2)], 1)
+        eye = torch.eye(among.shape[-1], dtype=among.dtype, device=among.device)
+        system = eye - share * self.few_matrices @ among
+        solved: Tensor = torch.linalg.solve(system, self.few_gradient[..., None])
+        return solved[..., 0]
 
     def total(self, times: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Sums over the boxes, each counted ``times`` [B], by default once: JᵀWJ [T, T] and JᵀW(y − µ) [T]."""
@@ -70,10 +109,21 @@ class Scores(NamedTuple):
             of_boxes, pulls = of_boxes * times[:, None, None], pulls * times[:, None]
         if self.spread is None or self.panel is None:
             return of_boxes.sum(0), pulls.sum(0)
-        panels, few = self.spread.shape[:2]
-        matrices = of_boxes.new_zeros(panels, few, few).index_add(0, self.panel, of_boxes)
-        gradient = pulls.new_zeros(panels, few).index_add(0, self.panel, pulls)
-        return (self.spread.mT @ matrices @ self.spread).sum(0), (gradient[:, None] @ self.spread).sum((0, 1))
+        panels, few, every = self.spread.shape
+        shared = of_boxes[:, :few, :few]
+        matrices = shared.new_zeros(panels, few, few).index_add(0, self.panel, shared)
+        gradient = shared.new_zeros(panels, few).index_add(0, self.panel, pulls[:, :few])
+        matrix = (self.spread.mT @ matrices @ self.spread).sum(0)
+        summed = (gradient[:, None] @ self.spread).sum((0, 1))
+        if self.own is None:
+            return matrix, summed
+        place, count = self.own, self.own.shape[1]
+        mixed = self.spread[self.panel].mT @ of_boxes[:, :few, few:]  # [B, T, C]
+        crossed = matrix.new_zeros(every, every).index_add(0, place.flatten(), mixed.mT.flatten(0, 1))
+        rows, columns = place[:, :, None].expand(-1, -1, count), place[:, None].expand(-1, count, -1)
+        matrix = matrix.index_put((rows, columns), of_boxes[:, few:, few:], accumulate=True)
+        summed = summed.index_add(0, place.flatten(), pulls[:, few:].flatten())
+        return matrix + crossed + crossed.T, summed
 
 
 def merged(of_frames: Sequence[SceneTangents]) -> tuple[list[SceneTangents], Tensor] | None:

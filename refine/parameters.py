@@ -10,20 +10,37 @@ import fnmatch
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from nbtorch.errors import ConfigError
 
+_MANY = ("structure_factors.amplitudes",)  # tensors of many numbers, each moved by one parameter
+
 
 @dataclass(frozen=True)
 class Entry:
-    """``tensor``[``index``] (flattened) moves by ``coefficient`` when the parameter moves by 1."""
+    """``tensor``[``index``] (flattened) moves by ``coefficient`` when the parameter moves by 1.
+
+    ``offset`` is how far it stands off the models' own value at the parameter's start. ``block``: of that crystal
+    alone, where a parameter that several share moves each one's own numbers; None: of every one that has the tensor.
+    """
 
     tensor: str
     index: int
     coefficient: float = 1.0
+    offset: float = 0.0
+    block: int | None = None
+
+
+class Follower(NamedTuple):
+    """A number that is ``ratio`` times a parameter, by symmetry or because the user ties it; ``start`` as given."""
+
+    name: str
+    ratio: float
+    start: float
 
 
 @dataclass(frozen=True)
@@ -32,7 +49,8 @@ class Parameter:
 
     ``span`` is how far a header is typically wrong: the scale of steps, and what "not determined by the data" is
     measured against. ``block`` is the crystal it belongs to, None where all share it. ``restraint`` is a sigma that
-    ties the value to ``start``. ``follows`` names what is tied to it by symmetry.
+    ties the value to ``target``, or to ``start`` where there is none, in proportion where it is ``logarithmic``.
+    ``follows`` is what is tied to it.
     """
 
     name: str
@@ -45,7 +63,30 @@ class Parameter:
     upper: float = math.inf
     free: bool = True
     restraint: float | None = None
-    follows: tuple[str, ...] = ()
+    target: float | None = None
+    logarithmic: bool = False
+    follows: tuple[Follower, ...] = ()
+
+    @property
+    def stem(self) -> str:
+        """The name without the knot of a curve: crystal[0].rot_x of crystal[0].rot_x@20."""
+        return self.name.partition("@")[0]
+
+    def entries_of(self, block: int) -> list[Entry]:
+        """The entries that move ``block``."""
+        return [entry for entry in self.entries if entry.block in (None, block)]
+
+
+class _Sparse(NamedTuple):
+    """A matrix of ``size`` rows with few ``coefficient`` other than 0, at ``row`` and ``column``."""
+
+    row: Tensor
+    column: Tensor
+    coefficient: Tensor
+    size: int
+
+    def __matmul__(self, values: Tensor) -> Tensor:
+        return values.new_zeros(self.size).index_add(0, self.row, self.coefficient * values[self.column])
 
 
 class ParameterSet(nn.Module):
@@ -62,14 +103,21 @@ class ParameterSet(nn.Module):
         if len(set(names)) != len(names):
             raise ConfigError(f"parameters {names}", "two have one name", "Rename the groups of the detector")
         self.parameters_ = tuple(parameters)
+        self._places: dict[str, int] | None = None
         start = torch.tensor([parameter.start for parameter in parameters], dtype=torch.float64)
-        self.values = nn.Parameter(start.clone())
+        targets = [p.start if p.target is None else p.target for p in parameters]
         self.register_buffer("start", start)
-        self._tensors = [dict(block) for block in tensors]
+        self.register_buffer("target", torch.tensor(targets, dtype=torch.float64), persistent=False)
+        logarithmic = torch.tensor([parameter.logarithmic for parameter in parameters], dtype=torch.bool)
+        self.register_buffer("logarithmic", logarithmic, persistent=False)
+        self.values = nn.Parameter(self.clamp(start))
+        self._tensors = [self._shifted(block, given) for block, given in enumerate(tensors)]
         self.release({index for index, parameter in enumerate(parameters) if parameter.free})
         self._maps = [self._matrices(block) for block in range(len(tensors))]
 
     start: Tensor
+    target: Tensor
+    logarithmic: Tensor
 
     def __len__(self) -> int:
         return len(self.parameters_)
@@ -85,17 +133,17 @@ class ParameterSet(nn.Module):
         """Indices of the free parameters that move ``block``: the shared ones, then its own."""
         return self.shared + self.local[block]
 
-    def changes(self, block: int, free: Tensor | None = None) -> dict[str, Tensor]:
+    def changes(self, block: int, free: Tensor | None = None, of: Sequence[int] | None = None) -> dict[str, Tensor]:
         """The model tensors of ``block`` as the values say, by name.
 
-        free: [len(of_block(block))] values in the place of the current ones, for differentiation; tensors that none of
-        them moves do not depend on it.
+        free: [len(of)] values in the place of the current ones, for differentiation; tensors that none of them moves do
+        not depend on it. ``of``: the indices of their parameters, None for those of :meth:`of_block`.
         """
         indices, columns = self._maps[block]
         moved = (self.values.detach() if free is not None else self.values) - self.start
         along, moving = moved, set(columns)
         if free is not None:
-            chosen = self.of_block(block)
+            chosen = self.of_block(block) if of is None else of
             place = torch.tensor(chosen, dtype=torch.long, device=self.start.device)
             along = moved.index_put((place,), free - self.start[place])
             moving = {entry.tensor for index in chosen for entry in self.parameters_[index].entries}
@@ -107,16 +155,56 @@ class ParameterSet(nn.Module):
             for name, matrix in columns.items()
         }
 
-    def _matrices(self, block: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Indices of the parameters that move ``block`` at all, and for each tensor its matrix [numel, those]."""
+    def _shifted(self, block: int, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors ``given`` for ``block`` with the offsets of the entries that move it."""
+        tensors = dict(given)
+        for parameter in self.parameters_ if given else ():
+            for entry in parameter.entries_of(block) if parameter.block in (None, block) else ():
+                if entry.offset:
+                    moved = tensors[entry.tensor].clone()
+                    moved.view(-1)[entry.index] += entry.offset
+                    tensors[entry.tensor] = moved
+        return tensors
+
+    def tensors_named(self, name: str) -> list[Tensor]:
+        """The starts of ``name``, flattened, one for each block that has it."""
+        return [block[name].reshape(-1) for block in self._tensors if name in block]
+
+    def index_of(self, name: str) -> int:
+        """The index of the parameter ``name``, or of the one that it follows."""
+        if self._places is None:
+            rows = list(enumerate(self.parameters_))
+            followed = {follower.name: i for i, row in rows for follower in row.follows}
+            self._places = followed | {row.name: i for i, row in rows}
+        return self._places[name]
+
+    def _matrices(self, block: int) -> tuple[Tensor, dict[str, Tensor | _Sparse]]:
+        """Indices of the parameters that move ``block`` at all, and for each tensor its matrix [numel, those].
+
+        That of the amplitudes, many and each moved by one parameter, is sparse.
+        """
         chosen = [i for i, p in enumerate(self.parameters_) if p.block in (None, block) and self._tensors[block]]
-        matrices: dict[str, Tensor] = {}
+        matrices: dict[str, Any] = {}
+        many: dict[str, list[tuple[int, int, float]]] = {}
         for column, index in enumerate(chosen):
-            for entry in self.parameters_[index].entries:
+            for entry in self.parameters_[index].entries_of(block):
+                if entry.tensor in _MANY:
+                    many.setdefault(entry.tensor, []).append((entry.index, column, entry.coefficient))
+                    continue
                 base = self._tensors[block][entry.tensor]
                 shape = (base.numel(), len(chosen))
-                matrix = matrices.setdefault(entry.tensor, torch.zeros(shape, dtype=base.dtype, device=base.device))
-                matrix[entry.index, column] += entry.coefficient
+                if entry.tensor not in matrices:
+                    matrices[entry.tensor] = torch.zeros(shape, dtype=base.dtype, device=base.device)
+                matrices[entry.tensor][entry.index, column] += entry.coefficient
+        for name, found in many.items():
+            base = self._tensors[block][name]
+            row, place, coefficient = zip(*found, strict=True)
+            matrices[name] = _Sparse(
+                torch.tensor(row, device=base.device),
+                torch.tensor(place, device=base.device),
+                torch.tensor(coefficient, dtype=base.dtype, device=base.device),
+                base.numel(),
+            )
         return torch.tensor(chosen, dtype=torch.long), matrices
 
     def column(self, attribute: str, indices: Sequence[int] | None = None) -> Tensor:
@@ -138,20 +226,58 @@ class ParameterSet(nn.Module):
         return [bool(flag) for flag in (low | high)]
 
 
-def switch(parameters: Sequence[Parameter], fix: Sequence[str], free: Sequence[str]) -> list[Parameter]:
+class Match(NamedTuple):
+    """The parameter at ``place`` is, or is followed by, what a pattern names: ``ratio`` times its value."""
+
+    place: int
+    ratio: float = 1.0
+
+
+def matching(parameters: Sequence[Parameter], pattern: str, key: str, expected: Collection[str] = ()) -> list[Match]:
+    """The parameters that a name or shell ``pattern`` means: by their names, those of curves, or of what follows them.
+
+    ``expected``: names that there will be once the spots have been seen. Raises ConfigError, naming the setting
+    ``key``, for a pattern that matches nothing.
+    """
+    # a name holds brackets, as in crystal[0].a, which a shell pattern would read as a set of characters
+    escaped = pattern.replace("[", "[[]")
+
+    def named(name: str) -> bool:
+        return name == pattern or fnmatch.fnmatchcase(name, escaped)
+
+    found: dict[int, Match] = {}
+    for index, row in enumerate(parameters):
+        if named(row.name) or named(row.stem):
+            found[index] = Match(index)
+        else:
+            ratios = [f.ratio for f in row.follows if named(f.name) or named(f.name.partition("@")[0])]
+            if ratios:
+                found[index] = Match(index, ratios[0])
+    if found:
+        return list(found.values())
+    # a knot of a curve is none where the crystal turns out not to drift
+    stem = pattern.rpartition("@")[0]
+    if any(map(named, expected)) or _awaited(pattern, expected) or (stem and matching(parameters, stem, key, expected)):
+        return []
+    known = ", ".join(parameter.name for parameter in parameters[:12])
+    raise ConfigError(f"{key}: parameter pattern {pattern!r}", "it matches none", f"Use names such as {known}")
+
+
+def _awaited(pattern: str, expected: Collection[str]) -> bool:
+    """Whether ``pattern`` names an amplitude, and there will be some."""
+    return pattern.startswith("F[") and "F[" in expected
+
+
+def switch(
+    parameters: Sequence[Parameter], fix: Sequence[str], free: Sequence[str], expected: Collection[str] = ()
+) -> list[Parameter]:
     """``parameters`` with those matching a shell pattern of ``fix`` held and of ``free`` released.
 
     Raises ConfigError for a pattern that matches nothing.
     """
     switched = list(parameters)
-    for patterns, state in ((fix, False), (free, True)):
+    for key, patterns, state in (("fix", fix, False), ("free", free, True)):
         for pattern in patterns:
-            # a name holds brackets, as in crystal[0].a, which a shell pattern would read as a set of characters
-            escaped = pattern.replace("[", "[[]")
-            hits = [i for i, p in enumerate(switched) if p.name == pattern or fnmatch.fnmatch(p.name, escaped)]
-            if not hits:
-                known = ", ".join(parameter.name for parameter in switched[:12])
-                raise ConfigError(f"parameter pattern {pattern!r}", "it matches none", f"Use names such as {known}")
-            for index in hits:
+            for index, _ in matching(switched, pattern, f"parameters.{key}", expected):
                 switched[index] = replace(switched[index], free=state)
     return switched

@@ -11,7 +11,7 @@ import numpy as np
 from nbtorch.config import CrystalConfig, PanelGroup
 from nbtorch.errors import ConfigError
 from nbtorch.models import Beam, Crystal, Detector
-from refine.parameters import Entry, Parameter
+from refine.parameters import Entry, Follower, Parameter
 from refine.settings import FitSettings, ParameterSettings
 
 # How far a header is typically wrong; see Parameter.span.
@@ -70,7 +70,9 @@ def cell_parameters(index: int, crystal: Crystal, settings: FitSettings) -> list
                 upper=start + 10 * span,
                 free=settings.parameters.cell,
                 restraint=restraint,
-                follows=tuple(f"{prefix}.{CELL_NAMES[i]}" for i in tie[1:]),
+                follows=tuple(
+                    Follower(f"{prefix}.{CELL_NAMES[i]}", config.cell[i] / start, config.cell[i]) for i in tie[1:]
+                ),
             )
         )
     return rows
@@ -102,7 +104,7 @@ def at_knots(rows: Sequence[Parameter], knots: Sequence[float]) -> list[Paramete
             entries = tuple(
                 Entry(f"{e.tensor}_knots", k * width[e.tensor] + e.index, e.coefficient) for e in row.entries
             )
-            follows = tuple(f"{name}@{phi:g}" for name in row.follows)
+            follows = tuple(f._replace(name=f"{f.name}@{phi:g}") for f in row.follows)
             found.append(
                 replace(row, name=f"{row.name}@{phi:g}", entries=entries, restraint=restraint, follows=follows)
             )
@@ -128,7 +130,9 @@ def size_parameters(index: int, crystal: Crystal, settings: ParameterSettings) -
                 lower=max(1.0, 0.02 * first),
                 upper=50 * first,
                 free=settings.n_cells,
-                follows=tuple(f"crystal[{index}].n_{'abc'[i]}" for i in group[1:]),
+                follows=tuple(
+                    Follower(f"crystal[{index}].n_{'abc'[i]}", start[i] / first, start[i]) for i in group[1:]
+                ),
             )
         )
     return rows

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
 from nbtorch.config import Exposure, RenderSettings
 from nbtorch.errors import DataError
+from nbtorch.models import StructureFactors
 from nbtorch.render.excited import excited_reflections
+from refine.amplitudes import is_amplitude
 from refine.block import Block
 from refine.evidence import Evidence, moved_experiment
 from refine.parameters import ParameterSet
 from refine.problem import Problem, position_block
+from refine.processes import exchange
 from refine.shoeboxes import BoxPlan, cut, plan_boxes
 
 
@@ -89,6 +94,30 @@ def bright_plan(problem: Problem, evidence: Evidence, parameters: ParameterSet) 
     bright = plan[(expected.numpy() >= problem.settings.loss.min_counts) & seen]
     problem.stacks[evidence.shot.index].keep(bright, observed_plan(problem, evidence, parameters))
     return bright
+
+
+def of_refined(plan: BoxPlan, parameters: ParameterSet, factors: StructureFactors) -> BoxPlan:
+    """``plan`` without the reflections whose amplitude is no parameter, where others' are.
+
+    A wrong amplitude that is held would pull what all share.
+    """
+    rows = [row for row in parameters.parameters_ if is_amplitude(row.name)]
+    if not rows:
+        return plan
+    slots = [entry.index for row in rows for entry in row.entries]
+    return plan[np.isin(factors.slots(torch.as_tensor(plan.hkl)).numpy(), slots)]
+
+
+def find_amplitudes(blocks: Sequence[Block], parameters: ParameterSet) -> None:
+    """Find the amplitudes that shine in the boxes of ``blocks`` and hold the others, which no pixel would tell."""
+    amplitudes = {i for i in parameters.free if is_amplitude(parameters.parameters_[i].name)}
+    if not amplitudes:
+        return
+    for block in blocks:
+        block.find_amplitudes(parameters)
+    mine = {int(i) for block in blocks if block.amplitudes is not None for i in block.amplitudes.parameter.unique()}
+    seen = set().union(*exchange(mine))
+    parameters.release({i for i in parameters.free if i not in amplitudes or i in seen})
 
 
 def make_block(

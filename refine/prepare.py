@@ -11,13 +11,14 @@ from torch import Tensor
 
 from nbtorch.errors import DataError, NbtorchError
 from nbtorch.io import ExperimentList, read_expt
+from refine.amplitudes import amplitude_parameters, gauge, with_gauge
 from refine.coarse import PositionBlock, PositionObjective
 from refine.drift import Kinds, carry_over, choose, too_short
 from refine.evidence import Evidence, assign, moved_experiment
 from refine.frame_stack import FrameReader, FrameStack
 from refine.frames import Missing, assign_frames
 from refine.outcome import FrameRow, Iteration
-from refine.parameters import Parameter, ParameterSet, switch
+from refine.parameters import Parameter, ParameterSet
 from refine.physical import (
     at_knots,
     beam_parameters,
@@ -30,6 +31,7 @@ from refine.physical import (
 )
 from refine.problem import Problem, model_tensors, position_block
 from refine.processes import count, dealt, gathered, listed
+from refine.restraints import structured, told_by_positions
 from refine.scene import Scene, Shot, build_scene
 from refine.settings import FitSettings
 from refine.solver import LevenbergMarquardt
@@ -47,6 +49,8 @@ _FEW_SPOTS = 60  # below it the three sizes of a crystal are one
 
 def prepare(settings: FitSettings, say: Say) -> Problem:
     """Read everything, find and index spots, fit their positions. Raises NbtorchError for what a user can put right."""
+    if settings.parameters.amplitudes:
+        settings = replace(settings, parameters=replace(settings.parameters, scale="frame"))
     document = read_expt(settings.data.experiment)
     frames, missing = assign_frames(document, settings.data)
     scene = build_scene(document, frames, settings, say)
@@ -62,7 +66,8 @@ def prepare(settings: FitSettings, say: Say) -> Problem:
     settings, choices = _with_estimates(settings, widths, evidence)
     choices = [*decided, *choices]
     scene, evidence = _rebuilt(document, scene, evidence, settings)
-    parameters = parameter_set(scene, settings)
+    parameters = parameter_set(scene, settings, seen=evidence)
+    choices += gauge(parameters.parameters_)
     moved = carry_over(coarse, parameters)
     start = _start_positions(evidence, parameters, settings)
     counting = gathered({number: seen.look.counts for number, seen in surveys.items()})[scene.shots[0].index]
@@ -194,11 +199,19 @@ def _rms_at_start(evidence: list[Evidence], start: list[Tensor]) -> tuple[float,
     return fast, slow
 
 
-def parameter_set(scene: Scene, settings: FitSettings, *, coarse: bool = False) -> ParameterSet:
-    """The parameters of all shots; ``coarse`` holds those that positions do not tell."""
-    flags = settings.parameters
+def parameter_set(
+    scene: Scene, settings: FitSettings, *, coarse: bool = False, seen: Sequence[Evidence] = ()
+) -> ParameterSet:
+    """The parameters of all shots; ``coarse`` holds those that positions do not tell, ``seen`` brings amplitudes.
+
+    Raises ConfigError where what the user says of single ones cannot be meant.
+    """
+    flags, later = settings.parameters, []
     if coarse:
-        flags = replace(flags, n_cells=False, mosaic_spread=False, bandwidth=False, polarization=False)
+        # what the spots' widths will set free, and what there will be then
+        flags = replace(flags, n_cells=flags.n_cells or settings.crystal.n_cells is None)
+        later = [f"crystal[{s.index}].mosaic_spread{axis}" for s in scene.shots for axis in ("", "_a", "_b", "_c")]
+        later += ["F["] * flags.amplitudes
     rows: list[Parameter] = detector_parameters(scene.detector, flags)
     rows += beam_parameters(scene.shots[0].experiment.beam, flags)
     for shot in scene.shots:
@@ -209,8 +222,14 @@ def parameter_set(scene: Scene, settings: FitSettings, *, coarse: bool = False) 
         rows += at_knots(of_cell, knots.get("cell", ()))
         rows += size_parameters(shot.index, crystal, flags)
         rows += mosaic_parameters(shot.index, crystal, flags.mosaic_spread)
-        rows.append(scale_parameter(shot.index, free=False))
-    return ParameterSet(switch(rows, settings.parameters.fix, settings.parameters.free), model_tensors(scene))
+        rows.append(scale_parameter(shot.index, free=True))
+    if flags.amplitudes and seen:
+        hkl = torch.cat([item.observed.fitted().hkl for item in seen])
+        group = scene.shots[0].experiment.crystal.config.space_group
+        rows += amplitude_parameters(scene.structure_factors, hkl, group, flags)
+    rows = structured(rows, settings.parameters, later)
+    rows = with_gauge(rows) if flags.amplitudes and seen else rows
+    return ParameterSet(told_by_positions(rows) if coarse else rows, model_tensors(scene))
 
 
 def constant(settings: FitSettings) -> FitSettings:

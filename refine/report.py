@@ -13,12 +13,14 @@ from markupsafe import Markup
 
 from nbtorch.io.atomic import write_text
 from refine import figures, numbers
+from refine.amplitude_results import largest, sentence
 from refine.layout import residual_arrows
 from refine.outcome import Outcome, ParameterRow, SpotImage, SpotRow
 from refine.paths import template_dir
 from refine.residuals import residuals
+from refine.restraints import described
 from refine.result import Finding, change_in_sigmas
-from refine.run_folder import REPORT, RunFolder
+from refine.run_folder import AMPLITUDES, REPORT, RunFolder
 
 TEMPLATE = "report.html.j2"
 NO_REASON = "no reason was given"
@@ -59,6 +61,7 @@ def context(finding: Finding) -> dict[str, Any]:
         "verdict": verdict(finding),
         "tiles": tiles(outcome),
         "parameters": [parameter(row) for row in outcome.parameters if row.free or row.tied_to],
+        "amplitudes": amplitudes(outcome),
         "held": [parameter(row) for row in outcome.parameters if not row.free and not row.tied_to],
         "truth": [
             {
@@ -136,7 +139,7 @@ def parameter(row: ParameterRow) -> dict[str, Any]:
     moved = change_in_sigmas(row)
     state = f"follows {row.tied_to}" if row.tied_to else "held"
     if row.free and not row.tied_to:
-        state = "at a bound" if row.at_bound else "" if numbers.usable(row.sigma) else "not determined"
+        state = "at a bound" if row.at_bound else described(row) if numbers.usable(row.sigma) else "not determined"
     return {
         "name": row.name,
         "unit": row.unit,
@@ -149,6 +152,24 @@ def parameter(row: ParameterRow) -> dict[str, Any]:
         "bar": 0.0 if moved is None else float(np.clip(np.log10(1 + abs(moved)) / 3, 0, 1)),
         "state": state,
     }
+
+
+def amplitudes(outcome: Outcome) -> dict[str, Any] | None:
+    """What is said of refined amplitudes, and those that moved most; None where there are none."""
+    told = sentence(outcome, AMPLITUDES)
+    if told is None:
+        return None
+    mark = {"both": "", "plus": " (+)", "minus": " (−)"}
+    rows = [
+        {
+            "name": numbers.minus(f"{row.h} {row.k} {row.l}") + mark[row.side],
+            "start": numbers.fixed(row.start, row.sigma),
+            "value": numbers.fixed(row.value, row.sigma),
+            "sigma": f"{row.sigma:.2g}" if numbers.usable(row.sigma) else "—",
+        }
+        for row in largest(outcome.amplitudes)
+    ]
+    return {"sentence": told, "rows": rows}
 
 
 def strips(images: Sequence[SpotImage]) -> list[dict[str, Any]]:

@@ -10,9 +10,10 @@ from typing import Any
 from nbtorch.errors import DataError
 from nbtorch.io.expt import ExptUpdates, read_expt, write_expt
 from nbtorch.io.table import read_json, write_csv, write_json
+from refine.amplitude_results import summary, write_mtz
 from refine.outcome import Goodness, Outcome, Pair, ParameterRow, SpotRow
 from refine.provenance import DataFile, Provenance
-from refine.run_folder import REFINED, RESULT, SPOTS, RunFolder
+from refine.run_folder import AMPLITUDES, REFINED, RESULT, SPOTS, RunFolder
 
 SIGMA_Z_LIMIT = 1.3  # above it the residuals hold more than counting noise, and the warning says so
 
@@ -62,6 +63,9 @@ def _warnings(outcome: Outcome, stopped_by: str) -> list[str]:
     elif not outcome.converged:
         found.append(f"The fit did not converge: {outcome.message}")
     bounded = [row.name for row in outcome.parameters if row.at_bound]
+    least = sum(row.at_bound for row in outcome.amplitudes)
+    if least:
+        found.append(f"{least} amplitudes are at their least value: where a sigma means nothing: look at their spots.")
     if bounded:
         found.append(f"At a bound, where a sigma means nothing: {', '.join(bounded)}.")
     spread = outcome.goodness.sigma_z
@@ -118,6 +122,7 @@ def document(finding: Finding) -> dict[str, Any]:
         "stopped_by": finding.stopped_by or None,
         "warnings": list(finding.warnings),
         "choices": list(outcome.choices),
+        "amplitudes": summary(outcome, AMPLITUDES),
         "goodness": _goodness(outcome.goodness),
         "correlations": _correlations(outcome),
         "history": [asdict(step) for step in outcome.history],
@@ -148,13 +153,15 @@ def _correlations(outcome: Outcome) -> dict[str, Any] | None:
 
 
 def write_results(finding: Finding, experiment: str | Path, folder: RunFolder) -> None:
-    """Write refined.expt, spots.csv and, last, result.json: where that is, the rest is too."""
+    """Write refined.expt, spots.csv, refined amplitudes and, last, result.json: where that is, the rest is too."""
     outcome = finding.outcome
     updates = ExptUpdates(outcome.detectors, outcome.beams, outcome.crystals)
     write_expt(folder / REFINED, read_expt(experiment), updates, overwrite=True)
     columns = [field.name for field in fields(SpotRow)]
     rows = ([_cell(getattr(spot, name)) for name in columns] for spot in outcome.spots)
     write_csv(folder / SPOTS, columns, rows, overwrite=True)
+    if outcome.amplitudes:
+        write_mtz(folder / AMPLITUDES, outcome.amplitudes, next(iter(outcome.crystals.values())))
     write_json(folder / RESULT, document(finding), overwrite=True)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from nbtorch.errors import ConfigError, FileError
 from refine.processes import is_first
 
-CONFIG, RUN, RESULT, REFINED, SPOTS, REPORT, CHECK = (
+CONFIG, RUN, RESULT, REFINED, SPOTS, REPORT, CHECK, AMPLITUDES = (
     "config.yaml",
     "run.json",
     "result.json",
@@ -20,12 +20,13 @@ CONFIG, RUN, RESULT, REFINED, SPOTS, REPORT, CHECK = (
     "spots.csv",
     "report.html",
     "check.html",
+    "amplitudes.mtz",
 )
 CHECKPOINT = "checkpoints/last.ckpt"
 LOGS = "logs"
 LOCK = ".nb-refine.lock"
 #: What a fit writes. A folder that holds one of these holds a run.
-OUTPUTS = (CONFIG, RUN, RESULT, REFINED, SPOTS, REPORT, CHECKPOINT)
+OUTPUTS = (CONFIG, RUN, RESULT, REFINED, SPOTS, REPORT, AMPLITUDES, CHECKPOINT)
 
 
 @dataclass(frozen=True)

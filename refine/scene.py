@@ -16,6 +16,7 @@ from nbtorch.io.expt import ExperimentEntry
 from nbtorch.models import Beam, Crystal, Detector, Experiment, StructureFactors
 from nbtorch.models.detector import root_group
 from nbtorch.units import CLASSICAL_ELECTRON_RADIUS_SQUARED
+from refine.amplitudes import shared_values
 from refine.knots import scan_knots
 from refine.physical import chosen_groups
 from refine.settings import FitSettings
@@ -128,4 +129,10 @@ def structure_factors(document: ExperimentList, settings: FitSettings, say: Say)
     for note in (*amplitudes.notes, *check_against_cell(amplitudes, crystal)):
         say(note)
     default = float(np.median(amplitudes.F)) if len(amplitudes.F) else 1.0
-    return StructureFactors(amplitudes.hkl, amplitudes.F, group=amplitudes.asu_index, default_F=default)
+    group, values = amplitudes.asu_index, amplitudes.F
+    if settings.parameters.amplitudes:
+        groups = {entry.crystal.space_group for entry in document.entries if entry.crystal is not None}
+        group, values, note = shared_values(amplitudes.hkl, values, groups, friedel=settings.parameters.friedel)
+        if note:
+            say(note)
+    return StructureFactors(amplitudes.hkl, values, group=group, default_F=default)

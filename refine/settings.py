@@ -5,6 +5,7 @@ The YAML files under configs/ are the defaults that a user reads; these classes 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -109,8 +110,11 @@ class RenderingSettings:
 class ParameterSettings:
     """Which parameters are free. Each word is a switch; ``fix`` and ``free`` name single ones (shell patterns).
 
+    ``restrain``: name or pattern → sigma, or (target, sigma), in the parameter's unit. ``bounds``: name or pattern →
+    (lower, upper), None where there is none. ``tie``: groups of names or patterns that have one value.
     ``scan_varying``: of orientation and cell, those that may be curves in the spindle angle, with a knot about every
-    ``knot_spacing`` degrees.
+    ``knot_spacing`` degrees. ``amplitudes``: |F| of the reflections whose spots are fitted, each restrained to the
+    given one by ``amplitude_sigma`` of it; with ``friedel`` mates share one.
     """
 
     orientation: bool = True
@@ -130,9 +134,34 @@ class ParameterSettings:
     n_cells_tie: Literal["independent", "size"] = "independent"
     fix: tuple[str, ...] = ()
     free: tuple[str, ...] = ()
+    restrain: Mapping[str, float | tuple[float, float]] = field(default_factory=dict)
+    bounds: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
+    tie: tuple[str | tuple[str, ...], ...] = ()
+    amplitudes: bool = False
+    amplitude_sigma: float | None = 0.1
+    friedel: bool = True
 
     def __post_init__(self) -> None:
-        check("parameters", self, {"knot_spacing": POSITIVE})
+        check("parameters", self, {"knot_spacing": POSITIVE, "amplitude_sigma": POSITIVE})
+        if self.amplitudes and self.scale == "spot":
+            raise ConfigError(
+                "parameters.amplitudes=true parameters.scale=spot",
+                "a spot's scale and its amplitude are one number",
+                "Give parameters.scale=frame, so that every crystal has one scale",
+            )
+        for name, held in self.restrain.items():
+            sigma = held[1] if isinstance(held, tuple) else held
+            if sigma <= 0:
+                raise ConfigError(
+                    f"parameters.restrain: {name}: {list(held) if isinstance(held, tuple) else held}",
+                    f"a restraint's sigma must be more than 0, not {sigma:g}",
+                    "Give the sigma, or [target, sigma]; parameters.fix holds a value altogether",
+                )
+        for name, (low, high) in self.bounds.items():
+            if low is not None and high is not None and low >= high:
+                raise ConfigError(
+                    f"parameters.bounds: {name}: [{low:g}, {high:g}]", "no value lies between", "Give [lower, upper]"
+                )
         for kind in self.scan_varying:
             if not getattr(self, kind):
                 raise ConfigError(
@@ -210,6 +239,12 @@ class FitSettings:
     def __post_init__(self) -> None:
         if not self.data.experiment:
             raise ConfigError("no data.experiment", "there is nothing to refine", "Give data.experiment=start.expt")
+        if self.parameters.amplitudes and self.data.amplitudes == "none":
+            raise ConfigError(
+                "parameters.amplitudes=true",
+                "there are no amplitudes to begin with",
+                "Give data.amplitudes=FILE, such as F.mtz",
+            )
         spread = self.crystal.mosaic_spread
         if self.crystal.mosaic == "anisotropic" and not (self.parameters.mosaic_spread or isinstance(spread, tuple)):
             raise ConfigError(

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from nbtorch.errors import DataError
+from refine.amplitudes import is_amplitude
 from refine.block import Block
 from refine.evidence import Evidence
 from refine.losses import Noise
@@ -22,7 +23,16 @@ from refine.misfit import misfit, robust_weights, scale_scatter, wary
 from refine.nuisance import BoxFit
 from refine.objective import Objective
 from refine.parameters import ParameterSet
-from refine.plans import auto_oversample, background_kind, bright_plan, half_widths, make_block, observed_plan
+from refine.plans import (
+    auto_oversample,
+    background_kind,
+    bright_plan,
+    find_amplitudes,
+    half_widths,
+    make_block,
+    observed_plan,
+    of_refined,
+)
 from refine.problem import Problem
 from refine.processes import gathered, listed
 from refine.solver import LevenbergMarquardt
@@ -83,6 +93,8 @@ def build(problem: Problem, stage: Stage, parameters: ParameterSet, most: int | 
         weights.append(torch.ones(len(block.boxes), dtype=torch.float64))
     problem.leave_out(gathered(failures))
     parameters.release(_free(parameters, stage, problem.left_out))
+    if not stage.free_scales:
+        find_amplitudes(blocks, parameters)
     errors = None if stage.errors is None else SpotErrors(*stage.errors)
     objective = Objective(blocks, noise, weights, free_scales=stage.free_scales, errors=errors)
     if stage.name != "robust":
@@ -96,6 +108,8 @@ def build(problem: Problem, stage: Stage, parameters: ParameterSet, most: int | 
 def _block_of(problem: Problem, stage: Stage, evidence: Evidence, parameters: ParameterSet, most: int | None) -> Block:
     """The block of one shot. Raises DataError where it has no pixels."""
     plan = (bright_plan if stage.predicted else observed_plan)(problem, evidence, parameters)
+    if stage.predicted:
+        plan = of_refined(plan, parameters, problem.scene.structure_factors)
     problem.stacks[evidence.shot.index].fetch(plan)  # all of them: the stage itself follows where a few are asked
     background = background_kind(problem, evidence, half_widths(problem))
     return make_block(problem, evidence, plan[np.arange(len(plan))[:most]], background, stage.oversample)
@@ -107,8 +121,9 @@ def _free(parameters: ParameterSet, stage: Stage, left_out: Collection[int]) -> 
     rows = [(i, p) for i, p in enumerate(parameters.parameters_) if p.block not in left_out]
     kinds = [(i, p.name.rpartition(".")[2], p.free) for i, p in rows]
     held = _SHAPES if stage.errors is not None else ()
-    wanted = {i for i, kind, free in kinds if free and kind != "scale" and kind not in held}
-    return wanted if stage.free_scales else wanted | {i for i, kind, _ in kinds if kind == "scale"}
+    bright = {i for i, kind, _ in kinds if kind == "scale" or is_amplitude(kind)}
+    wanted = {i for i, kind, free in kinds if free and kind not in held}
+    return wanted - bright if stage.free_scales else wanted
 
 
 def next_stage(problem: Problem, stage: Stage, objective: Objective, parameters: ParameterSet) -> Stage | None:
@@ -252,8 +267,11 @@ def _short_fit(objective: Objective, parameters: ParameterSet) -> float:
 
 
 def _set_scales(parameters: ParameterSet, medians: dict[int, float]) -> None:
-    """Start each shot's scale at the median of its spots'."""
-    names = [parameter.name for parameter in parameters.parameters_]
+    """Start each shot's scale at the median of its spots', the mean of these where shots share one."""
+    found: dict[int, list[float]] = {}
+    for shot, median in medians.items():
+        found.setdefault(parameters.index_of(f"crystal[{shot}].scale"), []).append(median)
     with torch.no_grad():
-        for shot, median in medians.items():
-            parameters.values[names.index(f"crystal[{shot}].scale")] = median
+        for index, of_shots in found.items():
+            parameters.values[index] = sum(of_shots) / len(of_shots)
+        parameters.values.copy_(parameters.clamp(parameters.values.detach()))

@@ -8,9 +8,10 @@ from rich.console import Console
 from rich.table import Table
 
 from refine import numbers
+from refine.amplitude_results import sentence
 from refine.outcome import Outcome, ParameterRow
 from refine.result import Finding, change_in_sigmas
-from refine.run_folder import REPORT, RunFolder
+from refine.run_folder import AMPLITUDES, REPORT, RunFolder
 
 MAX_ROWS = 40  # of free parameters; a fit of many crystals has hundreds, and the report shows them all
 PIPE_WIDTH = 120
@@ -56,7 +57,9 @@ def _end(row: ParameterRow) -> str:
     text = numbers.with_sigma(row.value, row.sigma)
     if row.at_bound:
         return f"{text} (at a bound)"
-    return text if numbers.usable(row.sigma) else f"{text} (not determined)"
+    if not numbers.usable(row.sigma):
+        return f"{text} (not determined)"
+    return text if row.restraint_sigma is None else f"{text} (restrained)"
 
 
 def lines(finding: Finding) -> list[str]:
@@ -64,6 +67,9 @@ def lines(finding: Finding) -> list[str]:
     outcome = finding.outcome
     text = [f"{'converged' if outcome.converged else 'NOT converged'}: {outcome.message}", spot_line(outcome)]
     text += [f"not determined by the data: {row.combination} ({row.reason})" for row in outcome.undetermined]
+    amplitudes = sentence(outcome, AMPLITUDES)
+    if amplitudes is not None:
+        text.append(amplitudes)
     if outcome.weakest is not None:
         text.append(f"least determined of what is: {outcome.weakest.combination} ({outcome.weakest.reason})")
     return text + [f"warning: {warning}" for warning in finding.warnings]

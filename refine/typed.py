@@ -47,7 +47,7 @@ def nearest(name: str, known: Sequence[str], prefix: str = "") -> str:
 
 
 def convert(value: Any, kind: Any, where: str) -> Any:
-    """``value`` as ``kind``: a dataclass, Literal, union, tuple, bool, int, float or str. Raises ConfigError."""
+    """``value`` as ``kind``: a dataclass, Literal, union, tuple, mapping or scalar. Raises ConfigError."""
     origin = get_origin(kind)
     if is_dataclass(kind) and isinstance(kind, type):
         if not isinstance(value, Mapping):
@@ -59,6 +59,8 @@ def convert(value: Any, kind: Any, where: str) -> Any:
         return _union(value, get_args(kind), where)
     if origin is tuple:
         return _tuple(value, get_args(kind), where)
+    if origin is Mapping:
+        return _mapping(value, get_args(kind)[1], where)
     return _scalar(value, kind, where)
 
 
@@ -104,6 +106,12 @@ def _tuple(value: Any, kinds: tuple[Any, ...], where: str) -> tuple[Any, ...]:
     return tuple(
         convert(item, kind, f"{where}[{index}]") for index, (item, kind) in enumerate(zip(value, kinds, strict=True))
     )
+
+
+def _mapping(value: Any, kind: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise _wrong(where, value, "names with values, as in {name: 1}")
+    return {str(key): convert(item, kind, f"{where}[{key}]") for key, item in value.items()}
 
 
 def _wrong(where: str, value: Any, expected: str) -> ConfigError:

@@ -18,7 +18,6 @@ from refine.arrow_inverse import BlockInverse, inverse_with, lowest, rescaled
 from refine.normal import Arrow, BlockNormal, add_diagonal, assemble, joint
 from refine.objective import Linearization, Objective
 from refine.outcome import Undetermined
-from refine.panel_columns import Scores
 from refine.parameters import ParameterSet
 
 UNDETERMINED_BEYOND = 0.5  # a direction whose sigma is more than this many spans is no better known than from a header
@@ -100,20 +99,11 @@ def _sandwich(objective: Objective, here: Linearization, covariance: BlockInvers
     meat, place = [], {block: number for number, block in enumerate(here.arrow.blocks)}
     for block, score in zip(objective.blocks, here.scores, strict=True):
         _, own = covariance.block(place[block.index])
-        meat.append(BlockNormal(*_without_leverage(score, own).total()))
+        # a reflection that alone determines a direction has leverage 1; 0.95 keeps its share finite
+        pull = score.without_leverage(own, 0.95)
+        squares = score._replace(few_gradient=pull, few_matrices=pull[:, :, None] * pull[:, None])
+        meat.append(BlockNormal(*squares.total()))
     return covariance.around(joint(assemble(meat, covariance.n_shared, [b.index for b in objective.blocks])))
-
-
-def _without_leverage(score: Scores, covariance: Tensor) -> Scores:
-    """The corrected gradients of a block's reflections and their squares; ``covariance`` [T, T] of its parameters."""
-    panel, around = torch.zeros(len(score.few_gradient), dtype=torch.long), covariance[None]
-    if score.spread is not None and score.panel is not None:  # (1 − SᵀhSC)⁻¹·Sᵀ = Sᵀ·(1 − hSCSᵀ)⁻¹: the few suffice
-        panel, around = score.panel, score.spread @ covariance @ score.spread.mT
-    # a reflection that alone determines a direction has leverage 1; 0.95 keeps its share finite
-    leverage = 0.95 * score.few_matrices @ around[panel]
-    eye = torch.eye(leverage.shape[-1], dtype=leverage.dtype, device=leverage.device)
-    pull = torch.linalg.solve(eye - leverage, score.few_gradient[..., None])
-    return score._replace(few_gradient=pull[..., 0], few_matrices=pull * pull.mT)
 
 
 def describe(
@@ -151,6 +141,7 @@ _CAUSES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("beam.tilt", "shift_"), "a tilt of the beam moves spots as a shift of the detector does"),
     (("spectrum_offset", ".a"), "a longer wavelength moves spots as a smaller cell does"),
     (("bandwidth", "mosaic_spread"), "a wider spectrum smears spots as mosaic spread does"),
+    (("scale", "F["), "brighter spots are larger amplitudes as well as larger scales"),
     (("scale", ".n_"), "a larger crystal is brighter, as a larger scale is"),
 )
 

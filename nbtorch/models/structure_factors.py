@@ -55,6 +55,24 @@ class StructureFactors(nn.Module):
         values = torch.cat([self.amplitudes, torch.full_like(self.amplitudes[:1], self.default_F)])
         return StructureFactorTable(values.index_select(0, self.lookup).reshape(self.shape), self.first)
 
+    @torch.no_grad()
+    def slots(self, hkl: Tensor) -> Tensor:
+        """Which amplitude each reflection ``hkl`` [n, 3] (whole numbers) takes [n]; −1 for default_F."""
+        if self.shape is None:
+            return torch.full(hkl.shape[:1], -1, dtype=torch.long, device=hkl.device)
+        place = hkl.long() - torch.tensor(self.first, device=hkl.device)
+        size = torch.tensor(self.shape, device=hkl.device)
+        inside = ((place >= 0) & (place < size)).all(1)
+        h, k, l = torch.where(inside[:, None], place, 0).unbind(1)  # noqa: E741
+        found = self.lookup[(h * self.shape[1] + k) * self.shape[2] + l]
+        return torch.where(inside & (found < len(self.amplitudes)), found, -1)
+
+    def directions(self, along: Tensor) -> Tensor:
+        """How the table moves [C, nh, nk, nl] when the amplitudes move ``along`` [C, U]. It is linear in them."""
+        assert self.shape is not None
+        still = along.new_zeros(len(along), 1)
+        return torch.cat([along, still], dim=1).index_select(1, self.lookup).reshape(-1, *self.shape)
+
 
 def _grid(index: np.ndarray) -> tuple[tuple[int, int, int], tuple[int, int, int] | None]:
     """The first (h, k, l) and the shape of a dense table over ``index`` [n, 3]; no shape where there is nothing."""

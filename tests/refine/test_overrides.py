@@ -46,6 +46,43 @@ def test_names_of_parameters_need_no_quotes(typed: str, names: list[str]) -> Non
     assert PARSER.parse_override(argument).value() == names
 
 
+@pytest.mark.parametrize(
+    ("typed", "groups"),
+    [
+        ("[*.n_a]", ["*.n_a"]),
+        ("*.n_a", ["*.n_a"]),
+        ("[*.n_a,crystal[0].a]", ["*.n_a", "crystal[0].a"]),
+        ("[[*.n_a, *.n_b],crystal[*].a]", [["*.n_a", "*.n_b"], "crystal[*].a"]),
+        ("[[crystal[0].a,crystal[1].a]]", [["crystal[0].a", "crystal[1].a"]]),
+        ("[['*.n_a','*.n_b']]", [["*.n_a", "*.n_b"]]),
+    ],
+)
+def test_groups_of_names_need_no_quotes(typed: str, groups: list[str | list[str]]) -> None:
+    (argument,) = quote_paths([f"parameters.tie={typed}"])
+    assert PARSER.parse_override(argument).value() == groups
+
+
+@pytest.mark.parametrize(
+    ("typed", "held"),
+    [
+        ("{crystal[0].a:0.05}", {"crystal[0].a": 0.05}),
+        ("{*.n_?: [20, 2], crystal[*].gamma: 0.1}", {"*.n_?": [20, 2], "crystal[*].gamma": 0.1}),
+        ("{crystal[0].rot_x@20: [null, 1e-3]}", {"crystal[0].rot_x@20": [None, 1e-3]}),
+        (r"{crystal\[0\].a:0.05}", {"crystal[0].a": 0.05}),
+        ("{}", {}),
+    ],
+)
+@pytest.mark.parametrize("key", ["restrain", "bounds"])
+def test_names_with_values_need_no_quotes_and_are_added_to_those_there_are(
+    key: str, typed: str, held: dict[str, object]
+) -> None:
+    (argument,) = quote_paths([f"parameters.{key}={typed}"])
+    override = PARSER.parse_override(argument)
+    assert override.value() == held
+    assert override.is_force_add()
+    assert override.key_or_group == f"parameters.{key}"
+
+
 @pytest.mark.parametrize("plus", ["", "+", "++"])
 def test_a_path_with_every_special_character_passes_in_any_kind_of_override(plus: str) -> None:
     name = "a#b [c](d)=e,f~g{h} i/frame_####.cbf"

@@ -90,10 +90,34 @@ def test_any_motion_of_the_cell_keeps_its_symmetry(system: str) -> None:
         assert cell != list(crystal.config.cell)
 
 
+def averaged(matrix: np.ndarray, group: gemmi.SpaceGroup) -> np.ndarray:
+    """The mean of Rᵀ·matrix·R over the operations of ``group``: the part of a metric that it leaves as it is."""
+    turns = [np.array(op.rot) / op.DEN for op in group.operations().sym_ops]
+    return np.asarray(np.mean([turn.T @ matrix @ turn for turn in turns], axis=0))
+
+
+def test_every_setting_of_every_space_group_frees_as_many_numbers_as_its_metric_has() -> None:
+    rough = np.array([[30.0, 0, 0], [-3, 41, 0], [4, -5, 52]])
+    units = [np.eye(3)[[i]].T @ np.eye(3)[[j]] for i in range(3) for j in range(3)]
+    for group in gemmi.spacegroup_table():
+        metric = averaged(rough @ rough.T, group)
+        lengths = np.sqrt(np.diag(metric))
+        cosines = metric / lengths / lengths[:, None]
+        angles = np.degrees(np.arccos([cosines[1, 2], cosines[0, 2], cosines[0, 1]]))
+        numbers = np.linalg.matrix_rank([averaged(unit + unit.T, group).ravel() for unit in units], tol=1e-9)
+        cell = tuple(float(x) for x in (*lengths, *angles))
+        crystal = Crystal(CrystalConfig(cell, space_group=group.xhm()))  # type: ignore[arg-type]
+        rows = cell_parameters(0, crystal, fit_settings())
+        assert len(rows) == numbers, group.xhm()
+        for row in rows:
+            turned = moved(rows, {"crystal.cell": crystal.cell.detach()}, row.name, 0.3)["crystal.cell"].tolist()
+            assert is_symmetric(turned, group.xhm()), (group.xhm(), row.name)
+
+
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_what_follows_by_symmetry_is_named(system: str) -> None:
     rows = cell_parameters(0, crystal_of(system), fit_settings())
-    named = {row.name for row in rows} | {name for row in rows for name in row.follows}
+    named = {row.name for row in rows} | {follower.name for row in rows for follower in row.follows}
     fixed = {f"crystal[0].{name}" for name in ("a", "b", "c", "alpha", "beta", "gamma")} - named
     angles = dict(zip(("alpha", "beta", "gamma"), SYSTEMS[system][1][3:], strict=True))
     assert all(angles[name.split(".")[1]] in (90, 120) for name in fixed)
@@ -268,7 +292,7 @@ def test_a_crystal_size_tied_to_one_keeps_its_shape() -> None:
     apart = size_parameters(0, crystal, ParameterSettings())
     assert [row.name for row in apart] == ["crystal[0].n_a", "crystal[0].n_b", "crystal[0].n_c"]
     (tied,) = size_parameters(0, crystal, ParameterSettings(n_cells_tie="size"))
-    assert tied.follows == ("crystal[0].n_b", "crystal[0].n_c")
+    assert [follower.name for follower in tied.follows] == ["crystal[0].n_b", "crystal[0].n_c"]
     n = moved([tied], {"crystal.n_cells": crystal.n_cells.detach()}, tied.name, 2.0)["crystal.n_cells"]
     assert n.tolist() == pytest.approx([12.0, 10.8, 9.6])
 
