@@ -110,6 +110,12 @@ def rescaled(arrow: Arrow, by: Tensor) -> Arrow:
     )
 
 
+def emptied(arrow: Arrow) -> Arrow:
+    """``arrow`` with zeros in the place of its numbers."""
+    none = [tuple(torch.zeros_like(part) for part in parts) for parts in (arrow.mixed, arrow.local)]
+    return arrow._replace(shared=torch.zeros_like(arrow.shared), mixed=none[0], local=none[1])
+
+
 def shifted(arrow: Arrow, by: Tensor) -> Arrow:
     """``arrow`` with ``by`` [T] added to its diagonal."""
     n = len(arrow.shared)

@@ -30,7 +30,9 @@ from refine.processes import is_first, listed, total_number
 _LEAST = {"pixel": 0.1, "frame": 0.05, "excitation": 2e-5}  # spreads below which residuals are taken as equal
 _CUT = (0.4, 0.4, 0.2)  # sharpness of spots that are cut by the end of the scan
 _LEAST_SHARE = 0.02
-_CAUCHY = 2.4  # where a residual's pull starts to fall, in spreads
+_CAUCHY = (
+    1.5  # where a residual's pull starts to fall, in spreads: 95 % of the efficiency of squares on normal residuals
+)
 
 
 class Residuals(NamedTuple):
@@ -152,6 +154,14 @@ def _sharpness(seen: Observations, share: Tensor, *, still: bool) -> Tensor:
     return torch.where((seen.whole | still)[:, None], whole, cut)
 
 
+def _curvature(weight: Tensor) -> Tensor:
+    """The second derivative of Cauchy's loss over its ``weight``, mean over the three directions of a residual: ≥ 1/3.
+
+    Weights alone would make outliers count as measurements, and sigmas too small.
+    """
+    return 1 - 2 / 3 * (1 - weight)
+
+
 class PositionObjective:
     """Robust least squares over the positions of all shots; the interface of :class:`refine.objective.Objective`.
 
@@ -213,7 +223,8 @@ class PositionObjective:
             columns = columns * (block.sharpness / self.spread[number])[:, :, None]
             scaled, weight = self._weighted(number, parameters)
             weighted = columns * weight[:, :, None]
-            score = Scores(torch.einsum("nki,nk->ni", weighted, scaled), weighted.transpose(1, 2) @ columns)
+            curved = (weighted * _curvature(weight)[:, :, None]).transpose(1, 2) @ columns
+            score = Scores(torch.einsum("nki,nk->ni", weighted, scaled), curved)
             scores.append(score)
             normals.append(BlockNormal(*score.total()))
         own = assemble(normals, len(parameters.shared), [block.index for block in self.blocks])

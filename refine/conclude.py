@@ -15,6 +15,7 @@ from refine.amplitude_results import split, without_amplitudes
 from refine.amplitudes import is_amplitude
 from refine.bootstrap import bootstrap_sigmas
 from refine.evidence import Evidence, moved_experiment
+from refine.gauge import gauge_directions
 from refine.misfit import box_chi_square, misfit
 from refine.module import FitModule
 from refine.outcome import (
@@ -94,12 +95,14 @@ def _uncertainty(problem: Problem, module: FitModule, drawings: int) -> Uncertai
         objective = problem.positions(fitted=True)  # type: ignore[assignment]
         objective.estimate_spread(parameters)  # type: ignore[attr-defined]
     here = objective.linearize(parameters)
-    known = uncertainty(objective, parameters, here)
+    gauge = gauge_directions(parameters, problem.scene.detector, problem.scene.shots[0].index)
+    known = uncertainty(objective, parameters, here, gauge)
     if drawings == 0:
         return known
     numbers = [block.index for block in objective.blocks]
     drawn = bootstrap_sigmas(numbers, here.scores, parameters, drawings, problem.settings.seed)
-    return replace(known, bootstrap=drawn)
+    # no drawing of reflections shows the errors of restraints
+    return replace(known, bootstrap=(drawn**2 + known.restraints).sqrt())
 
 
 def _which_sigmas(known: Uncertainty | None, explained: bool, drawings: int) -> str:

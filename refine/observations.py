@@ -46,9 +46,11 @@ def hold_out(
     if kind == "frame":
         held = torch.floor(observations.frame).long() % modulus == index
     elif kind == "fraction":
-        # by reflection, not by order, so that a spot stays on its side when others come and go
+        # by reflection, not by order, so that a spot stays on its side when others come and go; each index of one seed
+        # holds others out
         key = (observations.hkl * torch.tensor([73856093, 19349663, 83492791])).sum(1) + 7919 * seed
-        held = torch.as_tensor(np.random.default_rng(seed).permutation(1009))[key % 1009] < fraction * 1009
+        draw = torch.as_tensor(np.random.default_rng(seed).permutation(1009))[key % 1009] / 1009
+        held = torch.floor(draw / fraction) == index
     else:
         held = torch.zeros(len(observations), dtype=torch.bool)
     return replace(observations, heldout=held)

@@ -178,8 +178,9 @@ def detector_parameters(detector: Detector, settings: ParameterSettings) -> list
     in common belongs to the group above.
     """
     rows = []
+    panels = [frozenset(group.all_panels()) for group in detector.groups]
     for g, group in enumerate(detector.groups):
-        deeper = g > 0 and len(group.all_panels()) < len(detector.config.panels)
+        deeper = any(panels[g] <= above for above in panels[:g])
         for kind, unit, span, free in (
             ("shift", "mm", SPAN_SHIFT, settings.detector_shift),
             ("rot", "deg", SPAN_TILT, settings.detector_rotation),

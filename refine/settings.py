@@ -22,8 +22,9 @@ Parallax = Literal["layers", "mean", "dxtbx", "none"]
 class DataSettings:
     """Which measurement. ``frames`` None: those the experiment names, looked up beside it.
 
-    ``holdout`` leaves spots out of the fit and scores them: "none", "fraction" (every n-th of ``holdout_fraction``,
-    by a seeded draw) or "frame" (frame index modulo ``holdout_modulus`` equal to ``holdout_index``).
+    ``holdout`` leaves spots out of the fit and scores them: "none", "fraction" (a seeded draw of ``holdout_fraction``
+    of the reflections; each ``holdout_index`` draws others) or "frame" (frame index modulo ``holdout_modulus`` equal to
+    ``holdout_index``).
     """
 
     experiment: str = ""
@@ -43,7 +44,10 @@ class DataSettings:
 
     def __post_init__(self) -> None:
         limits = {"frame_range": NOT_NEGATIVE, "holdout_fraction": Limit(0, 0.9, above=True)}
-        limits |= {"holdout_modulus": Limit(2), "holdout_index": Limit(0, self.holdout_modulus - 1)}
+        limits |= {"holdout_modulus": Limit(2)}
+        check("data", self, limits)
+        parts = int(1 / self.holdout_fraction + 1e-9) if self.holdout == "fraction" else self.holdout_modulus
+        limits = {"holdout_index": Limit(0, parts - 1)}
         limits |= {"dmin": NOT_NEGATIVE, "gain": POSITIVE, "readout_noise": NOT_NEGATIVE}
         check("data", self, limits)
 

@@ -4,6 +4,9 @@ The model's covariance is the inverse Fisher information with scales and backgro
 not explain the data to their noise, the one to stand by is the sandwich, clustered by reflection, with each cluster's
 leverage taken out (a jackknife over reflections: Bell and McCaffrey, Survey Methodology 28, 169, 2002). Neither is ever
 held whole: time and memory grow linearly with the crystals.
+
+A restraint is a measurement with an error of its own, in both: where it decides rather than the data, the sigma is its.
+Common motions of all parts of a detector are left to the whole (:mod:`refine.gauge`) and are no error.
 """
 
 from __future__ import annotations
@@ -14,9 +17,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from refine.arrow_inverse import BlockInverse, inverse_with, lowest, rescaled
+from refine.arrow_inverse import BlockInverse, emptied, inverse_with, lowest, rescaled, shifted
+from refine.gauge import as_chosen
 from refine.normal import Arrow, BlockNormal, add_diagonal, assemble, joint
-from refine.objective import Linearization, Objective
+from refine.objective import Linearization, Objective, restraints
 from refine.outcome import Undetermined
 from refine.parameters import ParameterSet
 
@@ -40,6 +44,7 @@ class Uncertainty:
     order: Tensor
     undetermined: tuple[Undetermined, ...]
     weakest: Undetermined | None  # of the determined directions; None where there is none
+    restraints: Tensor  # [T] the part of the sandwich's variances that is the restraints' own error
     bootstrap: Tensor | None = None  # [T] sigmas that check the sandwich's, where they were asked for
 
     def correlation(self) -> Tensor:
@@ -65,8 +70,13 @@ def information(parameters: ParameterSet, here: Linearization) -> Arrow:
     return add_diagonal(here.arrow, spans[0], spans[1:])
 
 
-def uncertainty(objective: Objective, parameters: ParameterSet, here: Linearization) -> Uncertainty:
-    """Sigmas, correlations and undetermined directions at the values ``here`` was linearized at."""
+def uncertainty(
+    objective: Objective, parameters: ParameterSet, here: Linearization, gauge: Tensor | None = None
+) -> Uncertainty:
+    """Sigmas, correlations and undetermined directions at the values ``here`` was linearized at.
+
+    ``gauge`` [T, G]: combinations that change nothing, see :func:`refine.gauge.gauge_directions`.
+    """
     stacked = [*parameters.shared, *(index for block in here.arrow.blocks for index in parameters.local[block])]
     order = torch.searchsorted(torch.tensor(parameters.free), torch.tensor(stacked))
     names = tuple(parameters.parameters_[i].name for i in stacked)
@@ -78,9 +88,15 @@ def uncertainty(objective: Objective, parameters: ParameterSet, here: Linearizat
     least = values[lost].clamp(min=1.0)
     inverse = inverse_with(in_spans, values[lost], vectors[:, lost], least)
     hidden = (vectors[:, lost] ** 2).sum(1) > _SHARE
-    covariance = inverse.scaled(span)
     known = inverse.plus(vectors[:, lost], torch.diag(-1 / least)).scaled(span)
-    sigmas = [matrix.clamp(min=0).sqrt() for matrix in (covariance.diagonal(), _sandwich(objective, here, known))]
+    stiffness = restraints(parameters, stacked)[1] ** 2
+    gauge = span.new_zeros(len(span), 0) if gauge is None else gauge[order]
+    chosen = as_chosen(gauge, stiffness)
+    covariance = inverse.scaled(span).plus(gauge, -chosen)
+    of_restraints = known.around(shifted(emptied(here.arrow), stiffness)) - ((gauge @ chosen) * gauge).sum(1)
+    of_restraints = of_restraints.clamp(min=0)
+    variances = covariance.diagonal(), _sandwich(objective, here, known) + of_restraints
+    sigmas = [variance.clamp(min=0).sqrt() for variance in variances]
     told = [describe(vectors[:, i], float(values[i]), names, span, parameters) for i in range(len(values))]
     back = torch.argsort(order)
     return Uncertainty(
@@ -91,6 +107,7 @@ def uncertainty(objective: Objective, parameters: ParameterSet, here: Linearizat
         order,
         tuple(row for row, is_lost in zip(told, lost.tolist(), strict=True) if is_lost),
         next((row for row, is_lost in zip(told, lost.tolist(), strict=True) if not is_lost), None),
+        of_restraints[back],
     )
 
 

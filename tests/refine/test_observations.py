@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from nbtorch.errors import ConfigError
 from refine.observations import Observations, hold_out
+from refine.settings import DataSettings
 
 
 def observations(n: int = 400) -> Observations:
@@ -36,6 +38,17 @@ def test_another_seed_leaves_out_others_and_the_same_the_same() -> None:
     assert held("fraction", seed=1).equal(held("fraction", seed=1))
     both = held("fraction", seed=1) & held("fraction", seed=2)
     assert 0 < int(both.sum()) < 40  # 400 · 0.2² = 16 by chance
+
+
+def test_the_parts_of_one_draw_leave_every_spot_out_once() -> None:
+    parts = torch.stack([held("fraction", index=i) for i in range(5)])
+    assert parts.sum(0).eq(1).all()
+
+
+def test_a_part_that_there_is_not_is_refused() -> None:
+    with pytest.raises(ConfigError, match="at most 4"):
+        DataSettings(holdout="fraction", holdout_fraction=0.2, holdout_index=5)
+    assert DataSettings(holdout="fraction", holdout_fraction=0.2, holdout_index=4).holdout_index == 4
 
 
 def test_a_spot_stays_on_its_side_when_others_come_and_go() -> None:
