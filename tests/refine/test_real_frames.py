@@ -70,7 +70,7 @@ def test_l_cysteine_predicts_spots_it_did_not_see_as_well_as_the_published_model
     ours, theirs = np.sqrt(np.mean(pairs, axis=0))
     print(f"{sweep}: {len(pairs)} left-out spots, {ours:.3f} px, published {theirs:.3f} px")
     assert len(pairs) >= least
-    assert ours <= 1.3 * theirs  # worst seen 1.26: sweep 4
+    assert ours <= 1.3 * theirs  # worst seen 1.28: sweep 4
 
 
 @pytest.mark.parametrize("sweep", ["sweep4", "sweep2"])
