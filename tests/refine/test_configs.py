@@ -77,8 +77,9 @@ def test_the_configs_write_out_every_setting_and_its_default() -> None:
 def test_the_presets_free_what_they_are_named_after() -> None:
     on = {
         name: {key for key, value in composed(f"parameters={name}")["parameters"].items() if value is True}
+        - {"friedel"}
         for name in ("none", "crystal", "detector", "all")
-    }
+    }  # friedel frees nothing: it says which amplitudes are one
     assert on["none"] == set()
     assert on["crystal"] == {"orientation", "cell", "n_cells"}
     assert on["detector"] == {"detector_shift", "detector_rotation"}
