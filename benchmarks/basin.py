@@ -161,7 +161,13 @@ def trial(folder: Path, true: Experiment, kind: Kind, size: float, seed: int) ->
     return ends
 
 
-def run(starts: int, kept: Path) -> Trials:
+def run(starts: int = 100) -> list[dict[str, Any]]:
+    """The fraction of ``starts`` that converge, of each kind and size."""
+    RESULTS.mkdir(exist_ok=True)
+    return summed(trials_of(starts, RESULTS / "basin_trials.jsonl"))
+
+
+def trials_of(starts: int, kept: Path) -> Trials:
     """The trials of ``starts`` of every kind and size, all kinds of a start before the next; those in ``kept`` are not
     made again."""
     trials: Trials = {}
@@ -205,8 +211,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
-    RESULTS.mkdir(exist_ok=True)
-    rows = summed(run(chosen.starts, RESULTS / "basin_trials.jsonl"))
+    rows = run(chosen.starts)
     print(machine(), table(rows), write("basin", rows), sep="\n")
 
 
