@@ -250,8 +250,8 @@ def test_correlations_are_the_covariance_on_a_unit_diagonal() -> None:
     ("free_scales", "draws", "covered", "wide"),
     [
         (False, 1000, (0.63, 0.73), 0.10),
-        # 1000 of these cover 64 … 69 %, but a few crystal sizes far out make widths of 3.1, 2.4 and 1.4 (others ≤ 1.10):
-        # a spot's own scale leaves the size to its shape alone, in which the loss of few photons is no parabola
+        # 1000 of these cover 64 … 69 %, but a few crystal sizes far out make widths of 3.1, 2.4, 1.4 (others ≤ 1.10): a
+        # spot's own scale leaves the size to its shape alone, in which the loss of few photons is no parabola
         (True, 300, (0.60, 0.76), 0.15),
     ],
 )
