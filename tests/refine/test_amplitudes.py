@@ -135,8 +135,8 @@ def test_few_columns_make_the_jacobian_of_forward_mode(panels: int, mosaic: Mosa
         off, size = (columns - expected).abs().amax((0, 1)), expected.abs().amax((0, 1))
         own = torch.tensor([index in amplitudes for index in parameters.of_block(block.index)])
         assert float((off / size)[~own].nan_to_num().max()) < 1e-9  # as tests/refine/test_jacobian.py
-        # what shines less than 1e-8 of a whole spot counts as dark
-        assert float(off[own].max() / size[own].max()) < 1e-7
+        # what shines less than 1e-8 of a whole spot counts as dark; worst seen 1.2e-14
+        assert float(off[own].max() / size[own].max()) < 1e-11
         assert bool((size[own] > 1e-3 * size[own].max()).sum() > 10)
 
 
@@ -205,7 +205,7 @@ def test_amplitudes_off_by_their_sigma_come_back_with_errors_as_they_say() -> No
     z = (fit.values.detach() - truth)[off] / known.model[place]
     assert known.undetermined == ()
     assert float(z.abs().max()) < 4
-    assert 0.7 < float((z**2).mean()) < 1.35  # 1 ± 0.11 of 160 amplitudes, less what they have in common
+    assert 0.7 < float((z**2).mean()) < 1.35  # 1 ± 0.2 of 50 amplitudes; 0.84 seen
 
 
 def test_a_restraint_in_proportion_pulls_as_its_loss_falls() -> None:
@@ -357,9 +357,9 @@ def test_stills_tell_amplitudes_that_were_given_wrongly_and_a_broken_off_fit_too
     assert len(rows) == found["amplitudes"]["refined"] > 100
     truth = np.array([true[int(abs(h)), int(abs(k)), int(abs(l))] for h, k, l in rows[:, :3]])  # noqa: E741
     z = (rows[:, 3] - truth) / rows[:, 4]
-    assert np.abs(z).max() < 4  # of more than a hundred; worst seen 2.9 with six stills
-    assert 0.6 < (z**2).mean() < 1.5  # what all have in common is known to 0.9 %, and counts in each
-    assert np.std(rows[:, 3] / truth) < 0.05  # given: 0.08
+    assert np.abs(z).max() < 4  # of 138; 2.5 seen
+    assert 0.6 < (z**2).mean() < 1.5  # 0.84 seen: what all have in common counts in each
+    assert np.std(rows[:, 3] / truth) < 0.05  # 0.031 seen; given: 0.08
     positions = {row["name"]: row for row in found["parameters"] if row["free"]}
     for name, value in small.truth(4).items():
         if name in positions:
