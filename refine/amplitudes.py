@@ -112,7 +112,7 @@ def amplitude_parameters(
     return rows
 
 
-def with_gauge(rows: Sequence[Parameter]) -> list[Parameter]:
+def with_scale_held(rows: Sequence[Parameter]) -> list[Parameter]:
     """``rows`` with the first scale held where no restraint and nothing that is held tells scales from amplitudes."""
     found = list(rows)
     scales = [i for i, row in enumerate(found) if row.name.endswith(".scale")]
@@ -123,7 +123,7 @@ def with_gauge(rows: Sequence[Parameter]) -> list[Parameter]:
     return found
 
 
-def gauge(rows: Sequence[Parameter]) -> list[str]:
+def told_from_scales(rows: Sequence[Parameter]) -> list[str]:
     """What to say about how amplitudes are told from scales; nothing where none is a parameter."""
     amplitudes = [row for row in rows if is_amplitude(row.name) and row.free]
     if not amplitudes:

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from refine.normal import Arrow, BlockNormal, assemble, joint, solve_arrow
+from refine.normal import BlockNormal, assemble, joint, solve_arrow
 from refine.objective import restrained
 from refine.panel_columns import Scores
 from refine.parameters import ParameterSet
+from refine.solver import over_all
 
 
 @torch.no_grad()
@@ -32,7 +33,7 @@ def bootstrap_sigmas(
         times = [_drawn(len(score.few_gradient), source) for score, source in zip(scores, sources, strict=True)]
         normals = [BlockNormal(*score.total(often)) for score, often in zip(scores, times, strict=True)]
         arrow = restrained(joint(assemble(normals, len(parameters.shared), blocks)), parameters)
-        ends.append(_step(arrow, parameters))
+        ends.append(over_all(arrow, *solve_arrow(arrow), parameters)[parameters.free])
     return torch.stack(ends).std(0)
 
 
@@ -42,13 +43,3 @@ def _drawn(count: int, source: torch.Generator) -> Tensor:
         return torch.zeros(0, dtype=torch.float64)
     drawn = torch.randint(count, (count,), generator=source)
     return torch.bincount(drawn, minlength=count).double()
-
-
-def _step(arrow: Arrow, parameters: ParameterSet) -> Tensor:
-    """The step [T] over the free parameters that solves ``arrow``."""
-    shared, local = solve_arrow(arrow)
-    full = torch.zeros_like(parameters.start)
-    full[parameters.shared] = shared
-    for block, values in zip(arrow.blocks, local, strict=True):
-        full[parameters.local[block]] = values
-    return full[parameters.free]

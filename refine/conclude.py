@@ -18,6 +18,7 @@ from refine.evidence import Evidence, moved_experiment
 from refine.gauge import gauge_directions
 from refine.misfit import box_chi_square, misfit
 from refine.module import FitModule
+from refine.numbers import finite
 from refine.outcome import (
     Correlation,
     FrameRow,
@@ -133,8 +134,8 @@ def parameter_rows(parameters: ParameterSet, known: Uncertainty | None, explaine
         sigma = model = drawn = None
         if known is not None and free:
             at = place[parameter.name]
-            model = _finite(float(known.model[at]))
-            sigma = model if explained else _finite(float(known.sandwich[at]))
+            model = finite(float(known.model[at]))
+            sigma = model if explained else finite(float(known.sandwich[at]))
             drawn = None if known.bootstrap is None or sigma is None else float(known.bootstrap[at])
         row = ParameterRow(
             parameter.name,
@@ -151,10 +152,6 @@ def parameter_rows(parameters: ParameterSet, known: Uncertainty | None, explaine
         rows.append(row)
         rows += [followed(row, *follower) for follower in parameter.follows]
     return tuple(rows)
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def correlation(known: Uncertainty) -> Correlation:

@@ -18,7 +18,7 @@ from refine.parameters import ParameterSet
 from refine.scene import Shot
 from refine.settings import FitSettings
 from refine.spot_list import ListedSpots
-from refine.spots import Spots, SpotSettings, find_streamed
+from refine.spots import Spots, SpotSettings, find_spots
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class Evidence:
 def find(shot: Shot, frames: Iterable[MeasuredFrame | None]) -> Spots:
     """The spots on the frames of ``shot``, brightest first; None is a frame that is lost."""
     blank = (None if frame is None else (_blank(frame), frame.valid) for frame in frames)
-    return find_streamed(blank, SpotSettings(join_frames=not shot.still))
+    return find_spots(blank, SpotSettings(join_frames=not shot.still))
 
 
 def _blank(frame: MeasuredFrame) -> list[np.ndarray]:

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from nbtorch.functional.tangents import tangents
 from nbtorch.models import Detector
+from refine.panel_columns import RIGID
 from refine.parameters import ParameterSet
 
-_RIGID = ("detector.shift", "detector.rotation")
 _NOTHING = 1e-9  # of the largest singular value: a combination that moves no panel
 
 
@@ -38,11 +38,11 @@ def gauge_directions(parameters: ParameterSet, detector: Detector, block: int) -
     frames = _Frames(detector)
 
     def moved(free: Tensor) -> tuple[Tensor]:
-        changes = {name: value for name, value in parameters.changes(block, free).items() if name in _RIGID}
+        changes = {name: value for name, value in parameters.changes(block, free).items() if name in RIGID}
         return (torch.func.functional_call(frames, changes, ()),)
 
     none = parameters.start.new_zeros(len(parameters.free), 0)
-    mine = [n for n, i in enumerate(chosen) if any(entry.tensor in _RIGID for entry in rows[i].entries)]
+    mine = [n for n, i in enumerate(chosen) if any(entry.tensor in RIGID for entry in rows[i].entries)]
     if not mine:
         return none
     _, (columns,) = tangents(moved, parameters.values.detach()[chosen])

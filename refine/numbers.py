@@ -29,6 +29,11 @@ def fixed(value: float, sigma: float | None) -> str:
     return minus(f"{value:.{_WITHOUT_SIGMA}g}")
 
 
+def finite(value: float) -> float | None:
+    """``value``, or None where it is infinite or no number: as JSON has it."""
+    return value if math.isfinite(value) else None
+
+
 def usable(sigma: float | None) -> bool:
     """Whether there is a sigma to show."""
     return sigma is not None and math.isfinite(sigma) and sigma > 0

@@ -18,7 +18,7 @@ from nbtorch.models import Detector
 from nbtorch.render.tangents import SceneTangents
 from refine.parameters import ParameterSet
 
-_RIGID = ("detector.shift", "detector.rotation")  # of rigid bodies, three numbers each
+RIGID = ("detector.shift", "detector.rotation")  # of rigid bodies, three numbers each
 _RANK = 1e-12  # of the largest singular value
 
 
@@ -177,7 +177,7 @@ def directions(parameters: ParameterSet, chosen: Sequence[int], detector: Detect
     for index in chosen:
         entries = parameters.parameters_[index].entries
         panels = every
-        if all(entry.tensor in _RIGID for entry in entries):
+        if all(entry.tensor in RIGID for entry in entries):
             panels = frozenset(p for entry in entries for p in detector.groups[entry.index // 3].all_panels())
         number = next((n for n, used in enumerate(taken) if not used & panels), len(taken))
         taken[number : number + 1] = [panels.union(*taken[number : number + 1])]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nbtorch.errors import DataError, NbtorchError
 from nbtorch.io import ExperimentList, read_expt
-from refine.amplitudes import amplitude_parameters, gauge, with_gauge
+from refine.amplitudes import amplitude_parameters, told_from_scales, with_scale_held
 from refine.coarse import PositionBlock, PositionObjective
 from refine.drift import Kinds, carry_over, choose, too_short
 from refine.evidence import Evidence, assign, moved_experiment
@@ -67,7 +67,7 @@ def prepare(settings: FitSettings, say: Say) -> Problem:
     choices = [*decided, *choices]
     scene, evidence = _rebuilt(document, scene, evidence, settings)
     parameters = parameter_set(scene, settings, seen=evidence)
-    choices += gauge(parameters.parameters_)
+    choices += told_from_scales(parameters.parameters_)
     moved = carry_over(coarse, parameters)
     start = _start_positions(evidence, parameters, settings)
     counting = gathered({number: seen.look.counts for number, seen in surveys.items()})[scene.shots[0].index]
@@ -228,7 +228,7 @@ def parameter_set(
         group = scene.shots[0].experiment.crystal.config.space_group
         rows += amplitude_parameters(scene.structure_factors, hkl, group, flags)
     rows = structured(rows, settings.parameters, later)
-    rows = with_gauge(rows) if flags.amplitudes and seen else rows
+    rows = with_scale_held(rows) if flags.amplitudes and seen else rows
     return ParameterSet(told_by_positions(rows) if coarse else rows, model_tensors(scene))
 
 

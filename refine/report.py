@@ -61,6 +61,7 @@ def context(finding: Finding) -> dict[str, Any]:
         "verdict": verdict(finding),
         "tiles": tiles(outcome),
         "parameters": [parameter(row) for row in outcome.parameters if row.free or row.tied_to],
+        "resampled": any(row.sigma_bootstrap is not None for row in outcome.parameters),
         "amplitudes": amplitudes(outcome),
         "held": [parameter(row) for row in outcome.parameters if not row.free and not row.tied_to],
         "truth": [
@@ -147,6 +148,7 @@ def parameter(row: ParameterRow) -> dict[str, Any]:
         "value": numbers.fixed(row.value, row.sigma),
         "sigma": f"{row.sigma:.2g}" if numbers.usable(row.sigma) else "—",
         "sigma_model": f"{row.sigma_model:.2g}" if numbers.usable(row.sigma_model) else "—",
+        "sigma_bootstrap": f"{row.sigma_bootstrap:.2g}" if numbers.usable(row.sigma_bootstrap) else "—",
         "change": numbers.minus(f"{row.value - row.start:+.4g}") if row.value != row.start else "0",
         "in_sigmas": numbers.signed(moved),
         "bar": 0.0 if moved is None else float(np.clip(np.log10(1 + abs(moved)) / 3, 0, 1)),

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from nbtorch.errors import ConfigError
+from refine.numbers import finite
 from refine.outcome import ParameterRow
 from refine.parameters import Follower, Match, Parameter, matching, switch
 from refine.settings import ParameterSettings
@@ -178,15 +179,11 @@ def limits(parameter: Parameter, *, free: bool) -> dict[str, Any]:
     restraint = parameter.restraint if free else None
     target = parameter.start if parameter.target is None else parameter.target
     return {
-        "lower": _finite(parameter.lower),
-        "upper": _finite(parameter.upper),
+        "lower": finite(parameter.lower),
+        "upper": finite(parameter.upper),
         "restraint_sigma": restraint,
         "restraint_target": None if restraint is None else target,
     }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def followed(row: ParameterRow, name: str, ratio: float, start: float) -> ParameterRow:

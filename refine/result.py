@@ -65,7 +65,7 @@ def _warnings(outcome: Outcome, stopped_by: str) -> list[str]:
     bounded = [row.name for row in outcome.parameters if row.at_bound]
     least = sum(row.at_bound for row in outcome.amplitudes)
     if least:
-        found.append(f"{least} amplitudes are at their least value: where a sigma means nothing: look at their spots.")
+        found.append(f"{least} amplitudes are at their least value, where a sigma means nothing: look at their spots.")
     if bounded:
         found.append(f"At a bound, where a sigma means nothing: {', '.join(bounded)}.")
     spread = outcome.goodness.sigma_z

@@ -81,13 +81,13 @@ class LevenbergMarquardt:
 
     def _loosen(self, here: Linearization, loss: float, change: Tensor, arrow: Arrow, parameters: ParameterSet) -> None:
         """Nielsen's rule: the better the quadratic model predicted the gain, the less damping next time."""
-        gradient = _gather(arrow, arrow.shared_gradient, arrow.local_gradient, parameters)
+        gradient = over_all(arrow, arrow.shared_gradient, arrow.local_gradient, parameters)
         promised = float((change * gradient).sum())  # at least half of the gain that the undamped model promises
         ratio = (here.loss - loss) / max(promised, 1e-300)
         self.damping = max(_LEAST_DAMPING, self.damping * max(1 / 10, 1 - (2 * min(ratio, 2.0) - 1) ** 3))
 
 
-def _gather(arrow: Arrow, shared: Tensor, local: Sequence[Tensor], parameters: ParameterSet) -> Tensor:
+def over_all(arrow: Arrow, shared: Tensor, local: Sequence[Tensor], parameters: ParameterSet) -> Tensor:
     """Shared [S] and local [L_b] numbers in the order of all parameters [T]; 0 for those that are held."""
     full = torch.zeros_like(parameters.start)
     full[parameters.shared] = shared
@@ -99,15 +99,15 @@ def _gather(arrow: Arrow, shared: Tensor, local: Sequence[Tensor], parameters: P
 def joint_gradient(arrow: Arrow, parameters: ParameterSet, *, diagonal: bool = False) -> Tensor:
     """JᵀW(y − µ) [T] over all parameters, or the ``diagonal`` of the normal matrix; 0 for those that are held."""
     if diagonal:
-        return _gather(arrow, arrow.shared.diagonal(), [m.diagonal() for m in arrow.local], parameters)
-    return _gather(arrow, arrow.shared_gradient, arrow.local_gradient, parameters)
+        return over_all(arrow, arrow.shared.diagonal(), [m.diagonal() for m in arrow.local], parameters)
+    return over_all(arrow, arrow.shared_gradient, arrow.local_gradient, parameters)
 
 
 def _damped(arrow: Arrow, damping: Tensor, parameters: ParameterSet) -> Tensor:
     """The step [T] of the normal equations with ``damping`` [T] added to their diagonal."""
     extra = [damping[parameters.local[block]] for block in arrow.blocks]
     shared, local = solve_arrow(add_diagonal(arrow, damping[parameters.shared], extra))
-    return _gather(arrow, shared, local, parameters)
+    return over_all(arrow, shared, local, parameters)
 
 
 def _in_sigmas(arrow: Arrow, change: Tensor, parameters: ParameterSet) -> float:
@@ -121,7 +121,7 @@ def _in_sigmas(arrow: Arrow, change: Tensor, parameters: ParameterSet) -> float:
 
 def _hold_at_bounds(arrow: Arrow, parameters: ParameterSet) -> Arrow:
     """``arrow`` without the parameters that sit on a bound and are pushed against it."""
-    gradient = _gather(arrow, arrow.shared_gradient, arrow.local_gradient, parameters)
+    gradient = over_all(arrow, arrow.shared_gradient, arrow.local_gradient, parameters)
     values = parameters.values.detach()
     stuck = ((values <= parameters.column("lower")) & (gradient < 0)) | (
         (values >= parameters.column("upper")) & (gradient > 0)

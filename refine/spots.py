@@ -80,23 +80,11 @@ class _Pixels:
         return _Pixels(**{name: value[chosen] for name, value in vars(self).items()})
 
 
-def find_spots(
-    frames: Iterable[Sequence[NDArray[np.generic]]],
-    masks: Sequence[Bool],
-    settings: SpotSettings | None = None,
-) -> Spots:
-    """Spots on ``frames`` (one array [slow, fast] a panel each), where ``masks`` (one a panel) are true.
-
-    Raises DataError where a frame and the masks have other sizes. Deterministic; frames may be a generator.
-    """
-    return find_streamed(((panels, masks) for panels in frames), settings)
-
-
-def find_streamed(frames: Iterable[Masked | None], settings: SpotSettings | None = None) -> Spots:
+def find_spots(frames: Iterable[Masked | None], settings: SpotSettings | None = None) -> Spots:
     """Spots on frames that come with masks of their own, one frame being held at a time; None is a frame that is lost.
 
-    No pixel that is masked on any frame is part of a spot, but for frames on which all are. Raises DataError where
-    panels have other sizes.
+    No pixel that is masked on any frame is part of a spot, but for frames on which all are. Deterministic. Raises
+    DataError where panels have other sizes.
     """
     settings = settings or SpotSettings()
     pixels, count = _collect(frames, settings.threshold)
@@ -134,7 +122,7 @@ def _collect(frames: Iterable[Masked | None], settings: ThresholdSettings) -> tu
 
 def _both(common: tuple[Bool, ...], masks: tuple[Bool, ...]) -> tuple[Bool, ...]:
     """What is valid on the frames so far and on another; a frame without any valid pixel tells nothing."""
-    if not common or masks is common or not any(mask.any() for mask in masks):
+    if not common or not any(mask.any() for mask in masks):
         return common or masks
     if not any(mask.any() for mask in common):
         return masks

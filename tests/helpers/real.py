@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -14,7 +15,7 @@ from nbtorch.io.expt import ExperimentEntry, read_expt
 from nbtorch.io.frames import read_frame
 from nbtorch.io.masks import valid_pixels
 from nbtorch.models import Experiment
-from refine.spots import Spots, find_spots
+from refine.spots import Spots, SpotSettings, find_spots
 from tests.helpers.data import shared
 
 #: name → (experiment as a user would start, experiment that was published, spots)
@@ -68,7 +69,7 @@ def found_spots(name: str) -> Spots:
     frames = [read_frame(path).panel_arrays(measured.detector) for path in measured.images]
     panels = enumerate(measured.detector.panels)
     masks = [np.logical_and.reduce([valid_pixels(panel, frame[i]) for frame in frames]) for i, panel in panels]
-    return find_spots(frames, masks)
+    return spots_on(frames, masks)
 
 
 def exposure_of(measured: ExperimentEntry) -> tuple[ScanConfig | None, Exposure]:
@@ -103,3 +104,10 @@ def nearest_found(listed: ListedSpots, found: Spots) -> tuple[np.ndarray, np.nda
     here = np.column_stack([found.fast, found.slow, found.panel * 1e5])
     distance, place = cKDTree(here).query(np.column_stack([listed.position, listed.panel * 1e5]))
     return distance, place
+
+
+def spots_on(
+    frames: Iterable[Sequence[np.ndarray]], masks: Sequence[np.ndarray], settings: SpotSettings | None = None
+) -> Spots:
+    """Spots on frames that all have the same ``masks``."""
+    return find_spots(((panels, masks) for panels in frames), settings)

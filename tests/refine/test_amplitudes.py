@@ -21,12 +21,12 @@ from refine.__main__ import main
 from refine.amplitude_results import split, summary, without_amplitudes, write_mtz
 from refine.amplitudes import (
     amplitude_parameters,
-    gauge,
     is_amplitude,
     mates,
     representative,
     shared_values,
-    with_gauge,
+    told_from_scales,
+    with_scale_held,
 )
 from refine.conclude import parameter_rows
 from refine.objective import Objective, restrained, restraint_loss
@@ -241,13 +241,13 @@ def test_without_restraints_one_scale_is_held_and_that_is_said() -> None:
     def rows(settings: ParameterSettings) -> list[Any]:
         return [*scales, *amplitude_parameters(shots[0].structure_factors, seen, "P 2 2 2", settings)]
 
-    held = with_gauge(rows(loose))
+    held = with_scale_held(rows(loose))
     assert [row.name for row in held if not row.free] == ["crystal[0].scale"]
-    assert "crystal[0].scale held" in gauge(held)[0]
-    assert with_gauge(rows(ON)) == rows(ON)
-    assert "the restraints of" in gauge(rows(ON))[0]
+    assert "crystal[0].scale held" in told_from_scales(held)[0]
+    assert with_scale_held(rows(ON)) == rows(ON)
+    assert "the restraints of" in told_from_scales(rows(ON))[0]
     fixed = switch(rows(loose), ["crystal[1].scale"], [])
-    assert with_gauge(fixed) == fixed
+    assert with_scale_held(fixed) == fixed
 
 
 def test_amplitudes_and_scales_that_nothing_holds_are_named_undetermined() -> None:

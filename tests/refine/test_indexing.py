@@ -240,6 +240,7 @@ def test_absent_reflections_are_never_assigned() -> None:
 LIMITS = {
     "pixels": IndexingSettings(SearchSettings(pixels=8.0)),
     "degrees": IndexingSettings(SearchSettings(degrees=0.0)),
+    "crystal_known": IndexingSettings(SearchSettings(crystal_known=True)),
     "brightest": IndexingSettings(SearchSettings(brightest=2)),
     "tolerance": IndexingSettings(tolerance=0.4),
     "miss": IndexingSettings(miss=0.02),
@@ -255,6 +256,16 @@ def test_a_tighter_setting_indexes_fewer(name: str, rng: np.random.Generator) ->
         for found in (index_spots(start, spots, None, Exposure(20.0), s) for s in (IndexingSettings(), LIMITS[name]))
     ]
     assert right[1] < right[0]
+
+
+def test_where_the_crystal_is_known_a_detector_that_is_off_is_found(rng: np.random.Generator) -> None:
+    spots, truth = simulated(experiment(), None, rng)
+    start = moved(shift=(1.4, -1.4, 0.5))
+    known = IndexingSettings(SearchSettings(crystal_known=True))
+    found, sought = (index_spots(start, spots, None, Exposure(20.0), s) for s in (known, IndexingSettings()))
+    assert len(found) >= len(sought) > 50
+    assert (found.hkl == truth[found.spot]).all(axis=1).mean() > 0.95
+    assert not found.offset.rotation[:2].any()  # it turned about the beam at most
 
 
 def test_a_run_is_the_same_twice(rng: np.random.Generator) -> None:
