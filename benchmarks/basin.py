@@ -31,10 +31,10 @@ from nbtorch.errors import NbtorchError
 from nbtorch.models import Experiment
 from nbtorch.render.excited import excited_reflections
 from nbtorch.render.predict import predict
-from refine.evidence import moved_experiment
-from refine.module import FitModule
-from refine.prepare import prepare
-from refine.settings import (
+from refine.fit.module import FitModule
+from refine.fit.prepare import prepare
+from refine.parameters.moved_experiment import moved_experiment
+from refine.settings.fit_settings import (
     CrystalSettings,
     DataSettings,
     FitSettings,

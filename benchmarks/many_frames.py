@@ -19,11 +19,11 @@ import torch
 
 from benchmarks.measuring import peak_megabytes
 from benchmarks.stills import Stills
-from refine.conclude import outcome
-from refine.module import FitModule
-from refine.prepare import prepare
-from refine.problem import Problem
-from refine.settings import CrystalSettings, DataSettings, DetectorSettings, FitSettings, ParameterSettings
+from refine.fit.conclude import outcome
+from refine.fit.module import FitModule
+from refine.fit.prepare import prepare
+from refine.fit.problem import Problem
+from refine.settings.fit_settings import CrystalSettings, DataSettings, DetectorSettings, FitSettings, ParameterSettings
 
 FRAMES = (10, 30, 100, 300)
 SCENE = Stills(

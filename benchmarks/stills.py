@@ -17,7 +17,7 @@ from nbtorch.models import Beam, Crystal, Detector, Experiment, StructureFactors
 from nbtorch.models.detector import root_group
 from nbtorch.render import Renderer
 from nbtorch.units import CLASSICAL_ELECTRON_RADIUS_SQUARED
-from refine.physical import chosen_groups
+from refine.scene.rigid_groups import chosen_groups
 
 AXES, TURNS, CELL = ("fast", "slow", "normal"), ("rot_x", "rot_y", "rot_z"), ("a", "b", "c", "alpha", "beta", "gamma")
 

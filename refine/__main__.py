@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from nbtorch import __version__
 from nbtorch.errors import ConfigError, NbtorchError
-from refine.overrides import prepare
+from refine.settings.overrides import prepare
 
 EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
 # Hydra's options that would run or unpickle what somebody else wrote, or that name our own files.
@@ -30,11 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _dispatch(given: list[str]) -> int:
     if given[:1] == ["compare"]:
-        from refine.compare_command import main as compare
+        from refine.commands.compare_command import main as compare
 
         return compare(given[1:])
     if given[:1] == ["batch"]:
-        from refine.batch_command import main as batch
+        from refine.commands.batch_command import main as batch
 
         return batch(given[1:])
     if "--version" in given:
@@ -43,7 +43,7 @@ def _dispatch(given: list[str]) -> int:
     for argument in given:
         if argument.split("=")[0] in REFUSED:
             raise ConfigError(argument, "nb-refine does not take this option of Hydra's", "Leave it out")
-    from refine.launch import launch
+    from refine.commands.launch import launch
 
     wanted = [argument for argument in given if argument != "--check"]
     if "--check" in given:

@@ -20,7 +20,7 @@ from nbtorch.config import MosaicConfig, RenderSettings
 from nbtorch.io import read_amplitudes, read_expt, read_frame
 from nbtorch.models import Beam, Crystal, Detector, Experiment, StructureFactors
 from nbtorch.render import Renderer, roi
-from refine.paths import default_data_dir
+from refine.settings.paths import default_data_dir
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

@@ -15,7 +15,7 @@ from nbtorch.io.expt import ExperimentEntry, read_expt
 from nbtorch.io.frames import read_frame
 from nbtorch.io.masks import valid_pixels
 from nbtorch.models import Experiment
-from refine.spots import Spots, SpotSettings, find_spots
+from refine.spots.find_spots import Spots, SpotSettings, find_spots
 from tests.helpers.data import shared
 
 #: name → (experiment as a user would start, experiment that was published, spots)

@@ -102,7 +102,7 @@ def test_without_a_compiler_the_wheel_is_built_all_the_same_and_says_what_is_mis
 
 
 def test_the_installed_package_is_the_wheels_and_finds_its_configs(installed: Path, tmp_path: Path) -> None:
-    code = "import nbtorch, refine.paths as p; print(nbtorch.__file__, p.config_dir(), sep='\\n')"
+    code = "import nbtorch, refine.settings.paths as p; print(nbtorch.__file__, p.config_dir(), sep='\\n')"
     places = run([installed / "python", "-c", code], tmp_path).splitlines()
     assert all(Path(place).is_relative_to(installed.parent) for place in places)
     assert list(Path(places[1]).rglob("*.yaml"))

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from nbtorch.cli.inputs import load
-from nbtorch.cli.nanobragg import main
-from nbtorch.cli.outputs import smv_header
-from nbtorch.cli.parsing import parse
 from nbtorch.io.smv import header_bytes, parse_header, read_smv
-from nbtorch.resolve import Inputs, Resolved, Stated, resolve
-from nbtorch.resolve.crystal import simulated_cell
+from nbtorch.nanobragg.cli.inputs import load
+from nbtorch.nanobragg.cli.nanobragg import main
+from nbtorch.nanobragg.cli.outputs import smv_header
+from nbtorch.nanobragg.cli.parsing import parse
+from nbtorch.nanobragg.resolve import Inputs, Resolved, Stated, resolve
+from nbtorch.nanobragg.resolve.crystal import simulated_cell
 from tests.helpers.golden import cases, float_image, golden_image
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nbtorch.cli.nanobragg import main
 from nbtorch.io.smv import read_smv
+from nbtorch.nanobragg.cli.nanobragg import main
 from tests.helpers.data import ROOT
 from tests.helpers.golden import Case, cases, float_image, golden_image
 
@@ -70,7 +70,7 @@ def test_the_originals_faults_need_the_compat_flag(name: str, tmp_path: Path) ->
 @pytest.mark.parametrize("name", ["simple_cubic", "thick_layers", "everything"])
 def test_a_process_of_its_own_writes_the_same_image(name: str, tmp_path: Path) -> None:
     case, path = cases()[name], tmp_path / "float.bin"
-    command = [sys.executable, "-m", "nbtorch.cli.nanobragg", *case.argv("-floatfile", str(path))]
+    command = [sys.executable, "-m", "nbtorch.nanobragg.cli.nanobragg", *case.argv("-floatfile", str(path))]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     subprocess.run(command, check=True, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
     assert not outside(float_image(path, case.shape), golden_image(name)).any()

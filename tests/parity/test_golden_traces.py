@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from nbtorch.cli.nanobragg import main
+from nbtorch.nanobragg.cli.nanobragg import main
 from tests.helpers.golden import cases, traces
 
 VECTOR = 1e-10  # of the vector's norm; worst seen 5e-14: the scattering vector of triclinic_misset

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nbtorch.cli.nanobragg import main
 from nbtorch.io.smv import write_smv
+from nbtorch.nanobragg.cli.nanobragg import main
 from tests.helpers.c_reference import Answer, answer_of
 from tests.helpers.data import golden
 from tests.helpers.golden import cases

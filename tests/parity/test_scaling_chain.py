@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from nbtorch.cli.trace import main
-from nbtorch.compare.traces import Line, parse_trace
+from nbtorch.nanobragg.cli.trace import main
+from nbtorch.nanobragg.compare.traces import Line, parse_trace
 from tests.helpers.golden import Case, cases, traces
 
 PIXELS = ((68, 103), (150, 60))

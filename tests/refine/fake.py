@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from nbtorch.config import BeamConfig, CrystalConfig, DetectorConfig, PanelConfig, PanelGroup
-from refine.outcome import (
+from refine.records.outcome import (
     Correlation,
     FrameRow,
     Goodness,
@@ -18,8 +18,8 @@ from refine.outcome import (
     SpotRow,
     Undetermined,
 )
-from refine.provenance import DataFile, Provenance
-from refine.result import Finding, TruthRow
+from refine.records.provenance import DataFile, Provenance
+from refine.report.result import Finding, TruthRow
 
 
 def panel(name: str, origin_x: float) -> PanelConfig:

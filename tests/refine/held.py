@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from refine.shoeboxes import BoxPlan
+from refine.frames.shoeboxes import BoxPlan
 
 
 class HeldPixels:

@@ -23,12 +23,10 @@ from nbtorch.config import (
 from nbtorch.models import Beam, Crystal, Detector, Experiment, StructureFactors
 from nbtorch.render.excited import excited_reflections
 from nbtorch.units import CLASSICAL_ELECTRON_RADIUS_SQUARED
-from refine.block import Block
-from refine.losses import Noise
-from refine.objective import Objective
-from refine.panel_columns import PanelColumns
-from refine.parameters import Parameter, ParameterSet, switch
-from refine.physical import (
+from refine.frames.shoeboxes import BoxPlan, Shoeboxes, cut, plan_boxes
+from refine.parameters.panel_columns import PanelColumns
+from refine.parameters.parameter_set import Parameter, ParameterSet, switch
+from refine.parameters.physical import (
     beam_parameters,
     cell_parameters,
     detector_parameters,
@@ -36,9 +34,11 @@ from refine.physical import (
     scale_parameter,
     size_parameters,
 )
-from refine.settings import DataSettings, FitSettings, ParameterSettings
-from refine.shoeboxes import BoxPlan, Shoeboxes, cut, plan_boxes
-from refine.spot_errors import SpotErrors
+from refine.pixels.block import Block
+from refine.pixels.losses import Noise
+from refine.pixels.objective import PixelObjective
+from refine.pixels.spot_errors import SpotErrors
+from refine.settings.fit_settings import DataSettings, FitSettings, ParameterSettings
 from tests.refine.held import HeldPixels
 
 SIZE, PIXEL, DISTANCE, WAVELENGTH = 96, 0.25, 40.0, 1.0
@@ -193,14 +193,14 @@ class Tiny:
         counting: bool = True,
         model_error: float = 0.0,
         errors: SpotErrors | None = None,
-    ) -> Objective:
+    ) -> PixelObjective:
         """The objective of one draw."""
         blocks = [copy(block) for block in self.blocks]
         for block, counts in zip(blocks, self.counts(rng), strict=True):
             block.boxes = replace(block.boxes, counts=torch.where(block.boxes.valid, counts, 0))
         noise = [Noise(b.boxes.gain[:, None], b.boxes.readout[:, None], model_error, counting) for b in blocks]
         weights = [torch.ones(len(block.boxes), dtype=torch.float64) for block in blocks]
-        return Objective(blocks, noise, weights, free_scales=free_scales, errors=errors)
+        return PixelObjective(blocks, noise, weights, free_scales=free_scales, errors=errors)
 
     def start(self, values: Tensor | None = None) -> ParameterSet:
         """The parameters at their start, or at ``values``."""
@@ -238,7 +238,7 @@ def simulate(
     return Tiny(tuple(blocks), tuple(means), parameters, truth, gain, readout)
 
 
-def freeze_jacobians(objective: Objective, parameters: ParameterSet) -> Objective:
+def freeze_jacobians(objective: PixelObjective, parameters: ParameterSet) -> PixelObjective:
     """``objective`` with the Jacobian of the current values at all others: within a few sigmas it hardly changes."""
     for block in objective.blocks:
         columns = block.panel_columns(parameters)[1]
@@ -252,10 +252,12 @@ def freeze_jacobians(objective: Objective, parameters: ParameterSet) -> Objectiv
     return objective
 
 
-def with_counts(objective: Objective, counts: Sequence[Tensor], weights: Sequence[Tensor] | None = None) -> Objective:
+def with_counts(
+    objective: PixelObjective, counts: Sequence[Tensor], weights: Sequence[Tensor] | None = None
+) -> PixelObjective:
     """``objective`` with other counts, and other weights of its boxes."""
     blocks = [copy(block) for block in objective.blocks]
     for block, values in zip(blocks, counts, strict=True):
         block.boxes = replace(block.boxes, counts=torch.where(block.boxes.valid, values, 0))
     chosen = weights or objective.box_weights
-    return Objective(blocks, objective.noise, chosen, free_scales=objective.free_scales, errors=objective.errors)
+    return PixelObjective(blocks, objective.noise, chosen, free_scales=objective.free_scales, errors=objective.errors)

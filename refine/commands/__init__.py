@@ -1,0 +1,1 @@
+"""The commands: nb-refine, nb-refine batch, nb-refine compare."""

@@ -1,0 +1,129 @@
+"""``nb-refine --check``: read everything, draw the predictions on the frames, fit nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from nbtorch.config import Exposure
+from nbtorch.errors import DataError, NbtorchError
+from nbtorch.io.atomic import write_text
+from nbtorch.io.expt import read_expt
+from nbtorch.render.excited import Excited, excited_reflections
+from refine.frames.assign_frames import assign_frames
+from refine.frames.frame_stack import FrameReader, FrameStack, MeasuredFrame
+from refine.records.checked import Drawing, ShotCheck
+from refine.records.run_folder import CHECK, claim_output
+from refine.report.canvas import Canvas
+from refine.report.check import describe, page
+from refine.scene.scene import Shot, build_scene
+from refine.settings.request import Request
+from refine.spots.find_spots import Spots
+from refine.spots.survey import find
+
+Say = Callable[[str], None]
+
+
+MAX_DRAWN = 8  # frames, spread over all of them
+
+
+def check(request: Request, folder: Path, say: Say) -> None:
+    """Read what ``request`` names, write check.html into ``folder`` and print a line for each still or scan.
+
+    Raises NbtorchError for whatever cannot be read, and DataError where nothing is predicted on the detector.
+    """
+    document = read_expt(request.fit.data.experiment)
+    frames, missing = assign_frames(document, request.fit.data)
+    for error in missing.values():
+        say(f"left out: {error}")
+    scene = build_scene(document, frames, request.fit, say)
+    with claim_output(folder, CHECK, overwrite=request.overwrite) as target:
+        rows, drawings = [], []
+        failure: NbtorchError | None = None
+        total = sum(len(shot.images) for shot in scene.shots)
+        wanted = set(np.unique(np.linspace(0, total - 1, MAX_DRAWN).round().astype(int)).tolist())
+        first = 0
+        reader = FrameReader(scene.shots[0].entry.detector, request.fit.data.mask)
+        for shot in scene.shots:
+            stack = FrameStack(shot.images, reader, say)
+            try:
+                found = find(shot, stack.frames())
+            except NbtorchError as error:  # told by the stack; the others are looked at
+                failure, first = error, first + len(shot.images)
+                continue
+            excited = excited_reflections(shot.experiment, whole_range(shot), request.fit.data.dmin or None)
+            rows.append(_row(shot, stack, excited, found))
+            say(describe(rows[-1]))
+            for i in sorted({i - first for i in wanted} & set(range(len(shot.images)))):
+                frame = stack.frame(i)
+                drawings += [] if frame is None else [_draw(shot, i, frame, excited, found)]
+            first += len(shot.images)
+        if failure is not None and not rows:
+            raise failure
+        if not any(row.predicted for row in rows):
+            raise nothing_predicted(request.fit.data.experiment)
+        write_text(target, page(request.fit.data, rows, drawings), overwrite=True)
+    say(f"predictions drawn on the frames: {target.absolute()}")
+
+
+def nothing_predicted(experiment: str) -> DataError:
+    """The error of a start geometry that puts no spot on the detector."""
+    return DataError(
+        f"the start geometry of {experiment}",
+        "it predicts no spot on the detector",
+        "Check the distance, beam centre, wavelength and the directions of the axes",
+    )
+
+
+def whole_range(shot: Shot) -> Exposure:
+    """The spindle range of all frames of ``shot`` as one exposure."""
+    exposures = shot.exposures(1)
+    return Exposure(exposures[0].phi_start, sum(exposure.oscillation for exposure in exposures))
+
+
+def _row(shot: Shot, stack: FrameStack, excited: Excited, found: Spots) -> ShotCheck:
+    distances = []
+    for panel in np.unique(found.panel):
+        here = excited.panel == panel
+        if here.any():
+            predicted = np.stack([excited.fast[here], excited.slow[here]], 1)
+            chosen = found.panel == panel
+            seen = np.stack([found.fast[chosen], found.slow[chosen]], 1)
+            gaps = np.linalg.norm(seen[:, None] - predicted[None], axis=-1)
+            distances += gaps.min(1).tolist()
+    offset = float(np.median(distances)) if distances else None
+    name = f"crystal {shot.index}" + (", still" if shot.still else ", scan")
+    return ShotCheck(name, len(shot.images), len(stack.lost), len(excited), len(found), offset)
+
+
+def _draw(shot: Shot, index: int, frame: MeasuredFrame, excited: Excited, found: Spots) -> Drawing:
+    """Frame ``index`` of ``shot`` with the reflections and spots on it."""
+    detector = shot.experiment.detector.config
+    canvas = Canvas(detector)
+    exposure = shot.exposures(1)[index]
+    low, high = sorted((exposure.phi_start, exposure.phi_start + exposure.oscillation))
+    on_frame = np.full(len(excited), True) if shot.still else (excited.phi >= low) & (excited.phi < high)
+    seen = (found.first_frame <= index) & (found.last_frame >= index)
+    predicted = [
+        (*canvas.place(panel, fast, slow), " ".join(map(str, hkl)))
+        for hkl, panel, fast, slow in zip(
+            excited.hkl[on_frame].tolist(),
+            excited.panel[on_frame].tolist(),
+            excited.fast[on_frame].tolist(),
+            excited.slow[on_frame].tolist(),
+            strict=True,
+        )
+    ]
+    spots = [canvas.place(*at) for at in zip(found.panel[seen], found.fast[seen], found.slow[seen], strict=True)]
+    png, width, height = canvas.paint(frame.counts, frame.valid)
+    return Drawing(
+        shot.images[index].name,
+        f"{len(predicted)} predicted, {len(spots)} found",
+        png,
+        width,
+        height,
+        tuple(predicted),
+        tuple(spots),
+    )

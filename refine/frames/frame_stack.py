@@ -1,0 +1,167 @@
+"""The frames of a shot, on disk: each is read when it is asked for and let go but for the pixels about shoeboxes.
+
+So what a fit holds grows with its shoeboxes and not with the frames or their size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbtorch.config import DetectorConfig
+from nbtorch.errors import NbtorchError
+from nbtorch.io import open_pixels, read_frame, read_mask, trusted
+from refine.frames.kept_pixels import KeptPixels, Places, places_of
+from refine.frames.shoeboxes import BoxPlan
+
+Say = Callable[[str], None]
+T = TypeVar("T")
+Array = NDArray[np.generic]
+Bool = NDArray[np.bool_]
+# By how much a box may move before its frame is read again: stages begin where others converged, to a fraction of it.
+_MARGIN = 2  # pixels
+_MARGIN_FRAMES = 1
+
+
+class MeasuredFrame(NamedTuple):
+    """One frame: counts, and which of them are valid, an array [slow, fast] a panel each."""
+
+    counts: tuple[Array, ...]
+    valid: tuple[Bool, ...]
+
+
+class FrameReader:
+    """Reads frames of one detector, and holds the last of them alone. ``mask``: a user's mask image.
+
+    What is masked in all frames is made once. Raises NbtorchError for a mask that cannot be used.
+    """
+
+    def __init__(self, detector: DetectorConfig, mask: str | None) -> None:
+        self.detector = detector
+        user = read_mask(Path(mask), detector) if mask else [None] * len(detector.panels)
+        self._open = tuple(open_pixels(panel, own) for panel, own in zip(detector.panels, user, strict=True))
+        self._last: tuple[Path, tuple[Array, ...]] | None = None
+
+    def counts(self, path: Path) -> tuple[Array, ...]:
+        """The panels of one frame. Raises NbtorchError where it cannot be read or is of another detector."""
+        if self._last is None or self._last[0] != path:
+            self._last = None  # one frame goes before another comes
+            self._last = path, read_frame(path).panel_arrays(self.detector)
+        return self._last[1]
+
+    def frame(self, path: Path) -> MeasuredFrame:
+        """One frame with its valid pixels. Raises NbtorchError like :meth:`counts`."""
+        counts = self.counts(path)
+        triples = zip(self.detector.panels, counts, self._open, strict=True)
+        return MeasuredFrame(counts, tuple(trusted(panel, image) & open_ for panel, image, open_ in triples))
+
+    def pixels(self, path: Path, panel: int, places: Places) -> KeptPixels:
+        """The pixels at ``places`` of one panel of one frame. Raises NbtorchError like :meth:`counts`."""
+        counts = self.counts(path)[panel].reshape(-1)[places]
+        valid = trusted(self.detector.panels[panel], counts) & self._open[panel].reshape(-1)[places]
+        return KeptPixels(places, counts, valid)
+
+
+class FrameStack:
+    """The frames of one shot. One that cannot be read, or no longer, costs its own pixels alone, and is said.
+
+    ``say`` is told of a frame that is lost.
+    """
+
+    def __init__(self, images: Sequence[Path], reader: FrameReader, say: Say) -> None:
+        self.images = tuple(images)
+        self.reader = reader
+        self.say = say
+        self._lost: dict[int, NbtorchError] = {}
+        self._kept: dict[tuple[int, int], KeptPixels] = {}
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """What is wrong with each frame that cannot be read, and of which nothing was kept when it could."""
+        kept = {number for number, _ in self._kept}
+        return tuple(str(error) for number, error in sorted(self._lost.items()) if number not in kept)
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """(slow, fast) pixels of every panel."""
+        return tuple((panel.size[1], panel.size[0]) for panel in self.reader.detector.panels)
+
+    def frame(self, number: int) -> MeasuredFrame | None:
+        """One frame, read now; None where it cannot be."""
+        return self._unless_lost(number, self.reader.frame)
+
+    def frames(self) -> Iterator[MeasuredFrame | None]:
+        """All frames, one after the other. Raises the NbtorchError of the last where none can be read."""
+        for number in range(len(self.images)):
+            yield self.frame(number)
+        if len(self._lost) == len(self.images):
+            raise self._lost[len(self.images) - 1]
+
+    def first(self) -> MeasuredFrame:
+        """The first frame that can be read. Raises NbtorchError where none can."""
+        return next(frame for frame in self.frames() if frame is not None)
+
+    def _unless_lost(self, number: int, read: Callable[[Path], T]) -> T | None:
+        """What ``read`` makes of a frame; None where it cannot be read, or could not be before: it is told once."""
+        if number in self._lost:
+            return None
+        try:
+            return read(self.images[number])
+        except NbtorchError as error:
+            self._lost[number] = error
+            self.say(f"left out: {error}")
+            return None
+
+    def fetch(self, plan: BoxPlan) -> None:
+        """Keep the pixels of ``plan``. Frames that hold some which are not kept yet are read, each of them once."""
+        wanted = places_of(plan, self.shapes)
+        missing = {key[0] for key, places in wanted.items() if key not in self._kept or not self._kept[key].has(places)}
+        missing -= set(self._lost)
+        if not missing:
+            return
+        wider = places_of(self._grown(plan), self.shapes)
+        for number, panel in sorted(wider):
+            if number in missing:
+                self._read_into(number, panel, wider[number, panel])
+
+    def _read_into(self, number: int, panel: int, places: Places) -> None:
+        """Keep the pixels at ``places`` of one panel of one frame, beside those that are kept."""
+        before = self._kept.get((number, panel))
+        every = places if before is None else np.union1d(before.places, places)
+        pixels = self._unless_lost(number, lambda path: self.reader.pixels(path, panel, every))
+        if pixels is not None:
+            self._kept[number, panel] = pixels
+
+    def keep(self, *plans: BoxPlan) -> None:
+        """Let go of all kept pixels but those about the boxes of ``plans``."""
+        kept: dict[tuple[int, int], KeptPixels] = {}
+        for plan in plans:
+            for key, places in places_of(self._grown(plan), self.shapes).items():
+                if key in self._kept:
+                    kept[key] = self._kept[key].among(places, kept.get(key))
+        self._kept = kept
+
+    def _grown(self, plan: BoxPlan) -> BoxPlan:
+        """``plan`` with boxes larger by the margins, cut at the edges of panels and the ends of the scan."""
+        sizes = np.array(self.shapes)[plan.panel]
+        margins = (_MARGIN, _MARGIN, _MARGIN_FRAMES)
+        limits = (sizes[:, 1], sizes[:, 0], np.full(len(plan), len(self.images)))
+        ranges = (plan.fast, plan.slow, plan.frame)
+        fast, slow, frame = (
+            np.clip(pair + np.array([-margin, margin]), 0, limit[:, None])
+            for pair, margin, limit in zip(ranges, margins, limits, strict=True)
+        )
+        return replace(plan, fast=fast, slow=slow, frame=frame)
+
+    def at(self, number: int, panel: int, slow: NDArray[np.int64], fast: NDArray[np.int64]) -> tuple[Array, Bool]:
+        """Counts and validity of the pixels [m] at ``slow``, ``fast``, which :meth:`fetch` has brought; 0 and false for
+        those of a frame that was lost."""
+        kept = self._kept.get((number, panel))
+        if kept is None:
+            return np.zeros(len(slow)), np.zeros(len(slow), dtype=bool)
+        return kept.at(slow * self.shapes[panel][1] + fast)

@@ -1,0 +1,1 @@
+"""Which reflection each spot is."""

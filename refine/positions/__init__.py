@@ -1,0 +1,1 @@
+"""The fit of spot positions, and crystals that drift."""

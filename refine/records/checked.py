@@ -1,0 +1,30 @@
+"""What ``nb-refine --check`` found, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """One frame as a PNG (data URI) of ``width`` × ``height``, and (x, y, label) of what is marked on it."""
+
+    title: str
+    note: str
+    png: str
+    width: int
+    height: int
+    predicted: tuple[tuple[float, float, str], ...]
+    found: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class ShotCheck:
+    """What one still or scan holds: reflections predicted on the detector, spots found, and how far apart they are."""
+
+    name: str
+    frames: int
+    lost: int
+    predicted: int
+    found: int
+    offset: float | None  # median pixels from a found spot to the nearest prediction

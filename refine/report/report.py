@@ -1,0 +1,221 @@
+"""report.html: one self-contained page that shows what the fit did and how far to trust it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from nbtorch.io.atomic import write_text
+from refine.records.outcome import Outcome, ParameterRow, SpotImage, SpotRow
+from refine.records.run_folder import AMPLITUDES, REPORT, RunFolder
+from refine.report import figures, numbers
+from refine.report.amplitude_results import largest, sentence
+from refine.report.layout import residual_arrows
+from refine.report.residuals import residuals
+from refine.report.restraint_words import described
+from refine.report.result import Finding, change_in_sigmas
+from refine.settings.paths import template_dir
+
+TEMPLATE = "report.html.j2"
+NO_REASON = "no reason was given"
+MAX_REJECTED = 500  # rows of the table of rejected spots; the rest are in spots.csv
+
+
+def write_report(finding: Finding, folder: RunFolder) -> None:
+    """Write the report of ``finding`` into ``folder``."""
+    write_text(folder / REPORT, render(finding), overwrite=True)
+
+
+def render(finding: Finding) -> str:
+    """The page as HTML."""
+    environment = Environment(
+        loader=FileSystemLoader(template_dir()),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "pair": numbers.pair,
+        "seconds": numbers.seconds,
+        "size": numbers.size,
+        "minus": numbers.minus,
+    }
+    return environment.get_template(TEMPLATE).render(context(finding))
+
+
+def context(finding: Finding) -> dict[str, Any]:
+    """Everything that the template shows."""
+    outcome = finding.outcome
+    rejected = [spot for spot in outcome.spots if not spot.used and not spot.heldout]
+    return {
+        "finding": finding,
+        "outcome": outcome,
+        "record": finding.record,
+        "verdict": verdict(finding),
+        "tiles": tiles(outcome),
+        "parameters": [parameter(row) for row in outcome.parameters if row.free or row.tied_to],
+        "resampled": any(row.sigma_bootstrap is not None for row in outcome.parameters),
+        "amplitudes": amplitudes(outcome),
+        "held": [parameter(row) for row in outcome.parameters if not row.free and not row.tied_to],
+        "truth": [
+            {
+                "name": row.name,
+                "unit": row.unit,
+                "start": numbers.fixed(row.start, row.sigma),
+                "found": numbers.with_sigma(row.value, row.sigma),
+                "truth": numbers.fixed(row.truth, row.sigma),
+                "in_sigmas": numbers.signed(row.in_sigmas),
+            }
+            for row in finding.truth
+        ],
+        "strips": strips(outcome.images),
+        "reasons": Counter(kind_of(spot.reason) for spot in rejected).most_common(),
+        "rejected": [rejection(spot) for spot in rejected[:MAX_REJECTED]],
+        "n_rejected_unlisted": max(0, len(rejected) - MAX_REJECTED),
+        "drawings": drawings(outcome),
+    }
+
+
+def drawings(outcome: Outcome) -> dict[str, Markup | None]:
+    """The figures, each None where there is nothing to draw. They are ours, so that they need no escaping."""
+    beam = next(iter(outcome.beams.values()), None)
+    found = None if beam is None else residuals(outcome.spots, outcome.detector_end, beam)
+    made = {
+        "arrows": residual_arrows(outcome),
+        "convergence": figures.convergence(outcome.history),
+        "correlation": figures.correlation(outcome.correlation) if outcome.correlation is not None else None,
+        "z": figures.z_histogram(outcome.goodness),
+        "resolution": figures.against_resolution(found) if found is not None else None,
+    }
+    return {name: None if drawn is None else Markup(drawn) for name, drawn in made.items()}
+
+
+def verdict(finding: Finding) -> dict[str, str]:
+    """The state of the fit in a word, a colour class and a sentence."""
+    outcome = finding.outcome
+    if finding.stopped_by:
+        word, kind = f"Stopped by {finding.stopped_by}", "bad"
+    elif not outcome.converged:
+        word, kind = "Did not converge", "bad"
+    else:
+        word, kind = ("Converged, with remarks", "fair") if finding.warnings else ("Converged", "good")
+    return {"word": word, "kind": kind, "sentence": outcome.message}
+
+
+def tiles(outcome: Outcome) -> list[tuple[str, str, str]]:
+    """(number, what it is, small print) of the row of figures at the top."""
+    start, end = numbers.combined(outcome.rms_start_px), numbers.combined(outcome.rms_end_px)
+    shown = [
+        (
+            "—" if end is None else f"{end:.3f}{numbers.THIN}px",
+            "spot rms",
+            "" if start is None else f"from {start:.2f}{numbers.THIN}px at the start",
+        )
+    ]
+    heldout = numbers.combined(outcome.rms_heldout_px)
+    if heldout is not None:
+        left_out = sum(spot.heldout for spot in outcome.spots)
+        shown.append(
+            (f"{heldout:.3f}{numbers.THIN}px", "on spots left out", f"{left_out} spots that the fit never saw")
+        )
+    shown.append((str(outcome.n_used), "spots used", f"{outcome.n_rejected} rejected"))
+    chi = outcome.goodness.reduced_chi_square
+    if chi is not None:
+        shown.append((f"{chi:.2f}", "reduced χ²", "1 where only counting noise is left"))
+    shown.append(
+        (numbers.seconds(outcome.solve_wall_s), "to solve", f"{numbers.seconds(outcome.solve_cpu_s)} of processor time")
+    )
+    return shown
+
+
+def parameter(row: ParameterRow) -> dict[str, Any]:
+    """A row of the parameter table."""
+    moved = change_in_sigmas(row)
+    state = f"follows {row.tied_to}" if row.tied_to else "held"
+    if row.free and not row.tied_to:
+        state = "at a bound" if row.at_bound else described(row) if numbers.usable(row.sigma) else "not determined"
+    return {
+        "name": row.name,
+        "unit": row.unit,
+        "start": numbers.fixed(row.start, row.sigma),
+        "value": numbers.fixed(row.value, row.sigma),
+        "sigma": f"{row.sigma:.2g}" if numbers.usable(row.sigma) else "—",
+        "sigma_model": f"{row.sigma_model:.2g}" if numbers.usable(row.sigma_model) else "—",
+        "sigma_bootstrap": f"{row.sigma_bootstrap:.2g}" if numbers.usable(row.sigma_bootstrap) else "—",
+        "change": numbers.minus(f"{row.value - row.start:+.4g}") if row.value != row.start else "0",
+        "in_sigmas": numbers.signed(moved),
+        "bar": 0.0 if moved is None else float(np.clip(np.log10(1 + abs(moved)) / 3, 0, 1)),
+        "state": state,
+    }
+
+
+def amplitudes(outcome: Outcome) -> dict[str, Any] | None:
+    """What is said of refined amplitudes, and those that moved most; None where there are none."""
+    told = sentence(outcome, AMPLITUDES)
+    if told is None:
+        return None
+    mark = {"both": "", "plus": " (+)", "minus": " (−)"}
+    rows = [
+        {
+            "name": numbers.minus(f"{row.h} {row.k} {row.l}") + mark[row.side],
+            "start": numbers.fixed(row.start, row.sigma),
+            "value": numbers.fixed(row.value, row.sigma),
+            "sigma": f"{row.sigma:.2g}" if numbers.usable(row.sigma) else "—",
+        }
+        for row in largest(outcome.amplitudes)
+    ]
+    return {"sentence": told, "rows": rows}
+
+
+def strips(images: Sequence[SpotImage]) -> list[dict[str, Any]]:
+    """The best and the worst spots as tiny pictures, observed and model on one scale."""
+    titles = {"best": "Spots that the model explains best", "worst": "Spots that it explains worst"}
+    return [
+        {"title": title, "spots": [spot_picture(image) for image in images if image.kind == kind]}
+        for kind, title in titles.items()
+        if any(image.kind == kind for image in images)
+    ]
+
+
+def spot_picture(image: SpotImage) -> dict[str, Any]:
+    """One shoebox: observed, model and z."""
+    top = float(np.nanmax(np.concatenate([image.observed.ravel(), image.model.ravel(), [1.0]])))
+    limit = figures.Z_LIMIT
+    worst = float(np.nanmax(np.abs(image.z))) if np.isfinite(image.z).any() else 0.0
+    return {
+        "label": numbers.minus(image.label),
+        "counts": f"{np.nansum(image.observed):.0f}",
+        "worst": f"{worst:.1f}",
+        "observed": figures.shoebox_png(image.observed, "magma", 0.0, top),
+        "model": figures.shoebox_png(image.model, "magma", 0.0, top),
+        "z": figures.shoebox_png(image.z, "RdBu_r", -limit, limit),
+    }
+
+
+def kind_of(reason: str) -> str:
+    """A reason without its numbers, so that alike ones count together."""
+    return re.sub(r"\d[\d.]*", "…", reason) or NO_REASON
+
+
+def rejection(spot: SpotRow) -> dict[str, str]:
+    """A row of the table of rejected spots."""
+    place = (
+        (spot.end_fast_px, spot.end_slow_px)
+        if spot.observed_fast_px is None or spot.observed_slow_px is None
+        else (spot.observed_fast_px, spot.observed_slow_px)
+    )
+    return {
+        "hkl": numbers.minus(f"{spot.h} {spot.k} {spot.l}"),
+        "panel": str(spot.panel),
+        "frame": f"{spot.frame:.1f}",
+        "place": f"{place[0]:.1f}, {place[1]:.1f}",
+        "counts": f"{spot.counts:.0f}",
+        "reason": spot.reason or NO_REASON,
+    }

@@ -1,0 +1,1 @@
+"""The models of a joint fit: one detector, and a crystal for every still or scan."""

@@ -1,0 +1,138 @@
+"""From an experiment list to the models of a joint fit: one detector, and a crystal for every still or scan."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from nbtorch.config import BeamConfig, CrystalConfig, DetectorConfig, Exposure, MosaicConfig
+from nbtorch.errors import DataError
+from nbtorch.io import ExperimentList, check_against_cell, read_amplitudes
+from nbtorch.io.expt import ExperimentEntry
+from nbtorch.models import Beam, Crystal, Detector, Experiment, StructureFactors
+from nbtorch.models.detector import root_group
+from nbtorch.units import CLASSICAL_ELECTRON_RADIUS_SQUARED
+from refine.scene.knots import scan_knots
+from refine.scene.rigid_groups import chosen_groups
+from refine.scene.shared_amplitudes import shared_values
+from refine.settings.fit_settings import FitSettings
+
+Say = Callable[[str], None]
+MOSAIC_DOMAINS = 14  # enough for a smooth spot, and even about all axes
+DEFAULT_N_CELLS = (20.0, 20.0, 20.0)  # until the width of the spots says better
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One block of the fit: a crystal and the frames it was exposed in. ``still``: one frame, no rocking.
+
+    ``index`` is the number of its entry in the experiment list, whichever others are fitted.
+    """
+
+    index: int
+    experiment: Experiment
+    entry: ExperimentEntry
+    images: tuple[Path, ...]
+    still: bool
+
+    def exposures(self, steps: int) -> tuple[Exposure, ...]:
+        """The spindle range of every frame, in ``steps`` midpoint steps."""
+        scan = self.entry.scan
+        if scan is None:
+            return (Exposure(),)
+        return tuple(scan.exposure(frame, 1 if self.still else steps) for frame in range(len(self.images)))
+
+
+@dataclass(frozen=True)
+class Scene:
+    """All shots and what they share."""
+
+    shots: tuple[Shot, ...]
+    detector: Detector
+    structure_factors: StructureFactors
+    document: ExperimentList
+    has_amplitudes: bool
+
+
+def beam_for_fit(beam: BeamConfig, settings: FitSettings) -> BeamConfig:
+    """``beam`` with the spectrum asked for, and a fluence that makes r_e²·fluence 1: scales carry the rest."""
+    fluence = 1 / CLASSICAL_ELECTRON_RADIUS_SQUARED
+    return replace(beam, spectrum=settings.beam.spectrum, fluence=fluence)
+
+
+def detector_for_fit(detector: DetectorConfig, settings: FitSettings) -> DetectorConfig:
+    """``detector`` with its sensor in as many layers as asked for, where it has one."""
+    thick = any(panel.thickness > 0 and math.isfinite(panel.attenuation_length) for panel in detector.panels)
+    return replace(detector, layers=settings.detector.layers if thick else 1)
+
+
+def build_scene(
+    document: ExperimentList,
+    frames: dict[int, tuple[Path, ...]],
+    settings: FitSettings,
+    say: Say,
+    factors: StructureFactors | None = None,
+) -> Scene:
+    """The models of ``document`` for the entries that ``frames`` (entry → files) names; ``factors``: where known.
+
+    Raises DataError where an entry has no crystal, or where entries have different detectors.
+    """
+    entries = [(index, document.entries[index]) for index in sorted(frames)]
+    if len({entry.detector_index for _, entry in entries}) > 1:
+        raise DataError(str(document.path), "its experiments have different detectors", "Fit one detector at a time")
+    first = entries[0][1]
+    if any(entry.crystal is None for _, entry in entries):
+        raise DataError(str(document.path), "an experiment has no crystal", "Index it first (dials.index)")
+    factors = factors or structure_factors(document, settings, say)
+    config = detector_for_fit(first.detector, settings)
+    detector = Detector(config, chosen_groups(root_group(config), len(config.panels), settings.detector.levels))
+    beams = {e.beam_index: Beam(beam_for_fit(e.beam, settings)) for _, e in entries}
+    shots = []
+    for index, entry in entries:
+        still = entry.scan is None or settings.data.still or len(frames[index]) == 1
+        crystal = Crystal(crystal_for_fit(entry, settings, 0 if still else len(frames[index])))
+        experiment = Experiment(crystal, beams[entry.beam_index], detector, factors)
+        shots.append(Shot(index, experiment, entry, frames[index], still))
+    return Scene(tuple(shots), detector, factors, document, settings.data.amplitudes != "none")
+
+
+def crystal_for_fit(entry: ExperimentEntry, settings: FitSettings, frames: int) -> CrystalConfig:
+    """The crystal of ``entry`` with the shape, size and mosaic spread that an .expt does not carry, and with knots over
+    the ``frames`` of a scan where it may drift."""
+    assert entry.crystal is not None
+    spread = settings.crystal.mosaic_spread or 0.0
+    if settings.crystal.mosaic == "anisotropic" and not isinstance(spread, tuple):
+        spread = (spread, spread, spread)
+    smooth = max(spread) if isinstance(spread, tuple) else spread
+    domains = settings.crystal.mosaic_domains or (1 if smooth == 0 else MOSAIC_DOMAINS)
+    knots = scan_knots(entry.scan, frames, settings.parameters) if entry.scan is not None and frames else ()
+    return replace(
+        entry.crystal,
+        shape=settings.render.shape,
+        n_cells=settings.crystal.n_cells or DEFAULT_N_CELLS,
+        mosaic=MosaicConfig(spread, domains),
+        knots=knots,
+    )
+
+
+def structure_factors(document: ExperimentList, settings: FitSettings, say: Say) -> StructureFactors:
+    """The amplitudes asked for, or every F = 1. A reflection that a file lacks gets the median amplitude."""
+    if settings.data.amplitudes == "none":
+        return StructureFactors(default_F=1.0)
+    amplitudes = read_amplitudes(Path(settings.data.amplitudes))
+    crystal = document.entries[0].crystal
+    assert crystal is not None
+    for note in (*amplitudes.notes, *check_against_cell(amplitudes, crystal)):
+        say(note)
+    default = float(np.median(amplitudes.F)) if len(amplitudes.F) else 1.0
+    group, values = amplitudes.asu_index, amplitudes.F
+    if settings.parameters.amplitudes:
+        groups = {entry.crystal.space_group for entry in document.entries if entry.crystal is not None}
+        group, values, note = shared_values(amplitudes.hkl, values, groups, friedel=settings.parameters.friedel)
+        if note:
+            say(note)
+    return StructureFactors(amplitudes.hkl, values, group=group, default_F=default)

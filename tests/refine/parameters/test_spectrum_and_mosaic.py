@@ -1,0 +1,137 @@
+"""Width and offset of the spectrum and the three numbers of an anisotropic mosaic spread, as a fit takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from nbtorch.config import MosaicConfig
+from nbtorch.errors import ConfigError
+from nbtorch.models import Beam, Crystal, Experiment
+from refine.least_squares.levenberg_marquardt import LevenbergMarquardt
+from refine.least_squares.uncertainty import Uncertainty, uncertainty
+from refine.parameters.parameter_set import ParameterSet, switch
+from refine.parameters.physical import beam_parameters, cell_parameters, mosaic_parameters, size_parameters
+from refine.settings.fit_settings import BeamSettings, CrystalSettings, DataSettings, FitSettings, ParameterSettings
+from tests.refine import tiny
+
+FIT = FitSettings(data=DataSettings("none.expt"))
+#: Seven wavelengths of 1 % rms, heavier on one side: their mean is not the nominal one.
+SPECTRUM = tuple((0.005 * i, weight) for i, weight in zip(range(-3, 4), (1, 2, 4, 6, 5, 3, 1), strict=True))
+
+
+def experiment(mosaic: MosaicConfig | None = None) -> Experiment:
+    (shot,) = tiny.experiments(mosaic=mosaic or MosaicConfig())
+    return Experiment(shot.crystal, Beam(replace(tiny.beam_config(), spectrum=SPECTRUM)), shot.detector,
+                      shot.structure_factors)  # fmt: skip
+
+
+def parameters_of(shot: Experiment, free: Sequence[str]) -> ParameterSet:
+    rows = beam_parameters(shot.beam, FIT.parameters) + cell_parameters(0, shot.crystal, FIT)
+    rows += size_parameters(0, shot.crystal, FIT.parameters) + mosaic_parameters(0, shot.crystal, free=False)
+    return ParameterSet(switch(switch(rows, ["*"], []), [], free), tiny.start_tensors([shot]))
+
+
+def fitted(made: tiny.Tiny, rng: np.random.Generator) -> tuple[dict[str, tuple[float, float]], Uncertainty]:
+    """Error and sigma of every free parameter after a fit of one draw from the start, and what is known of them."""
+    objective, parameters = made.objective(rng), made.start()
+    solver = LevenbergMarquardt()
+    for _ in range(20):
+        step = solver.step(objective, parameters)
+        if not step.accepted or step.move < 0.01:
+            break
+    known = uncertainty(objective, parameters, objective.linearize(parameters))
+    errors = (parameters.values.detach() - made.truth)[parameters.free]
+    pairs = zip(known.names, errors.tolist(), known.model.tolist(), strict=True)
+    return {name: (error, sigma) for name, error, sigma in pairs}, known
+
+
+def test_the_bandwidth_scales_the_spectrum_about_its_mean() -> None:
+    shot = experiment()
+    parameters = parameters_of(shot, ["beam.bandwidth", "beam.spectrum_offset"])
+    names = [row.name for row in parameters.parameters_]
+    width = parameters.parameters_[names.index("beam.bandwidth")]
+    offsets, weights = np.array(SPECTRUM).T
+    mean = np.average(offsets, weights=weights)
+    assert width.start == pytest.approx(100 * np.sqrt(np.average((offsets - mean) ** 2, weights=weights)))
+    with torch.no_grad():
+        parameters.values[names.index("beam.bandwidth")] *= 1.5
+        parameters.values[names.index("beam.spectrum_offset")] += 0.01
+    expected = mean + 1.5 * (offsets - mean) + 0.01
+    np.testing.assert_allclose(parameters.changes(0)["beam.spectrum"].detach(), expected, rtol=0, atol=1e-15)
+
+
+def test_bandwidth_and_offset_are_found_where_the_spots_tell_them(rng: np.random.Generator) -> None:
+    shot = experiment()
+    parameters = parameters_of(shot, ["beam.bandwidth", "beam.spectrum_offset", "crystal[0].n_*"])
+    truth = tiny.displaced(parameters, {"beam.bandwidth": 0.3, "beam.spectrum_offset": 0.004, "crystal[0].n_b": 0.6})
+    found, known = fitted(tiny.simulate([shot], parameters, truth), rng)
+    assert not known.undetermined
+    for name, (error, sigma) in found.items():
+        assert abs(error) < 4 * sigma, name
+    assert found["beam.bandwidth"][1] < 0.1  # %, of the 0.3 that it was off
+    assert found["beam.spectrum_offset"][1] < 0.001
+
+
+def test_an_offset_beside_a_free_cell_is_named_undetermined(rng: np.random.Generator) -> None:
+    """λ and the cell a tenth larger: the same fractional indices in every pixel."""
+    shot = experiment()
+    parameters = parameters_of(shot, ["beam.spectrum_offset", "beam.bandwidth", *(f"crystal[0].{x}" for x in "abc")])
+    _, known = fitted(tiny.simulate([shot], parameters, parameters.start), rng)
+    (row,) = known.undetermined
+    assert "beam.spectrum_offset" in row.combination
+    assert all(f"crystal[0].{x}" in row.combination for x in "abc")
+    assert "wavelength" in row.reason
+    sigma = dict(zip(known.names, known.model.tolist(), strict=True))
+    assert np.isnan(sigma["beam.spectrum_offset"])
+    assert np.isfinite(sigma["beam.bandwidth"])
+
+
+def test_the_bandwidth_of_a_faint_spot_is_named_undetermined(rng: np.random.Generator) -> None:
+    shot = experiment()
+    parameters = parameters_of(shot, ["beam.bandwidth", "crystal[0].n_*"])
+    _, known = fitted(tiny.simulate([shot], parameters, parameters.start, 0.1, brightest=1), rng)
+    assert any("beam.bandwidth" in row.combination for row in known.undetermined)
+    assert np.isnan(float(known.model[known.names.index("beam.bandwidth")]))
+
+
+def test_three_mosaic_spreads_are_found(rng: np.random.Generator) -> None:
+    shot = experiment(MosaicConfig((1.0, 1.0, 1.0), 14))
+    parameters = parameters_of(shot, ["crystal[0].mosaic_spread_*"])
+    moved = {f"crystal[0].mosaic_spread_{x}": by for x, by in zip("abc", (0.5, -0.4, 0.8), strict=True)}
+    found, known = fitted(tiny.simulate([shot], parameters, tiny.displaced(parameters, moved)), rng)
+    assert not known.undetermined
+    assert set(found) == set(moved)
+    for name, (error, sigma) in found.items():
+        assert abs(error) < 4 * sigma, name
+        assert sigma < 0.1, name  # degrees
+
+
+@pytest.mark.parametrize("start", [0.3, (0.3, 0.1, 0.2)])
+def test_an_anisotropic_spread_has_three_parameters_and_an_isotropic_one(start: float | tuple[float, ...]) -> None:
+    crystal = Crystal(tiny.crystal_config(mosaic=MosaicConfig(start, 8)))  # type: ignore[arg-type]
+    rows = mosaic_parameters(0, crystal, free=True)
+    suffixes = ["_a", "_b", "_c"] if isinstance(start, tuple) else [""]
+    assert [row.name for row in rows] == [f"crystal[0].mosaic_spread{suffix}" for suffix in suffixes]
+    assert [row.start for row in rows] == pytest.approx(list(start) if isinstance(start, tuple) else [start])
+
+
+def settings(**groups: object) -> FitSettings:
+    return FitSettings(data=DataSettings("none.expt"), **groups)  # type: ignore[arg-type]
+
+
+def test_settings_that_could_do_nothing_say_what_they_need() -> None:
+    with pytest.raises(ConfigError, match="cu_kalpha"):
+        settings(parameters=ParameterSettings(bandwidth=True))
+    settings(parameters=ParameterSettings(bandwidth=True), beam=BeamSettings(SPECTRUM))
+    with pytest.raises(ConfigError, match="one number"):
+        ParameterSettings(wavelength=True, spectrum_offset=True)
+    with pytest.raises(ConfigError, match=r"crystal\.mosaic=anisotropic"):
+        CrystalSettings(mosaic_spread=(0.1, 0.2, 0.3))
+    with pytest.raises(ConfigError, match=r"parameters\.mosaic_spread=true"):
+        settings(crystal=CrystalSettings(mosaic="anisotropic"))
+    settings(crystal=CrystalSettings(mosaic="anisotropic", mosaic_spread=(0.1, 0.2, 0.3)))
