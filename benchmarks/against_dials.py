@@ -97,8 +97,8 @@ def read_spots(path: Path) -> dict[str, list[Any]]:
     }
     heldout = {"heldout": [row["heldout"] == "1" for row in rows]}
     # of stills the first column is the number of the still, and there is no observed frame
-    shots = {"experiment": [0 if row["observed_frame"] else int(float(row["frame"])) for row in rows]}
-    return {**numbers, **places, **ends, **heldout, **shots}
+    expts = {"experiment": [0 if row["observed_frame"] else int(float(row["frame"])) for row in rows]}
+    return {**numbers, **places, **ends, **heldout, **expts}
 
 
 def run(script: str, *arguments: str | Path) -> None:

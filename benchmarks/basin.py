@@ -129,7 +129,7 @@ def fit(start: Path, kind: Kind, *, staged: bool) -> tuple[Experiment, bool]:
     vars(module)["log"] = lambda *_, **__: None
     while not module.converged and len(module.history) < settings.solver.max_iterations:
         module.training_step(None, 0)
-    return moved_experiment(problem.evidence[0].shot, module.values), module.converged
+    return moved_experiment(problem.evidence[0].expt, module.values), module.converged
 
 
 @torch.no_grad()

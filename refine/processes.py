@@ -1,4 +1,4 @@
-"""Several processes may share one fit: each holds some of the shots, all hold the same values and decide alike.
+"""Several processes may share one fit: each holds some of the experiments, all hold the same values and decide alike.
 
 Everything they tell each other is small (spots, normal equations, sums) and goes through :func:`exchange`. Where there
 is one process each function here returns what it was given.

@@ -14,11 +14,11 @@ from nbtorch.io.expt import read_expt
 from nbtorch.render.excited import Excited, excited_reflections
 from refine.frames.assign_frames import assign_frames
 from refine.frames.frame_stack import FrameReader, FrameStack, MeasuredFrame
-from refine.records.checked import Drawing, ShotCheck
+from refine.records.checked import Drawing, ExperimentCheck
 from refine.records.run_folder import CHECK, claim_output
 from refine.report.canvas import Canvas
 from refine.report.check import describe, page
-from refine.scene.scene import Shot, build_scene
+from refine.scene.scene import FitExperiment, build_scene
 from refine.settings.request import Request
 from refine.spots.find_spots import Spots
 from refine.spots.survey import find
@@ -42,24 +42,24 @@ def check(request: Request, folder: Path, say: Say) -> None:
     with claim_output(folder, CHECK, overwrite=request.overwrite) as target:
         rows, drawings = [], []
         failure: NbtorchError | None = None
-        total = sum(len(shot.images) for shot in scene.shots)
+        total = sum(len(expt.images) for expt in scene.experiments)
         wanted = set(np.unique(np.linspace(0, total - 1, MAX_DRAWN).round().astype(int)).tolist())
         first = 0
-        reader = FrameReader(scene.shots[0].entry.detector, request.fit.data.mask)
-        for shot in scene.shots:
-            stack = FrameStack(shot.images, reader, say)
+        reader = FrameReader(scene.experiments[0].entry.detector, request.fit.data.mask)
+        for expt in scene.experiments:
+            stack = FrameStack(expt.images, reader, say)
             try:
-                found = find(shot, stack.frames())
+                found = find(expt, stack.frames())
             except NbtorchError as error:  # told by the stack; the others are looked at
-                failure, first = error, first + len(shot.images)
+                failure, first = error, first + len(expt.images)
                 continue
-            excited = excited_reflections(shot.experiment, whole_range(shot), request.fit.data.dmin or None)
-            rows.append(_row(shot, stack, excited, found))
+            excited = excited_reflections(expt.model, whole_range(expt), request.fit.data.dmin or None)
+            rows.append(_row(expt, stack, excited, found))
             say(describe(rows[-1]))
-            for i in sorted({i - first for i in wanted} & set(range(len(shot.images)))):
+            for i in sorted({i - first for i in wanted} & set(range(len(expt.images)))):
                 frame = stack.frame(i)
-                drawings += [] if frame is None else [_draw(shot, i, frame, excited, found)]
-            first += len(shot.images)
+                drawings += [] if frame is None else [_draw(expt, i, frame, excited, found)]
+            first += len(expt.images)
         if failure is not None and not rows:
             raise failure
         if not any(row.predicted for row in rows):
@@ -77,13 +77,13 @@ def nothing_predicted(experiment: str) -> DataError:
     )
 
 
-def whole_range(shot: Shot) -> Exposure:
-    """The spindle range of all frames of ``shot`` as one exposure."""
-    exposures = shot.exposures(1)
+def whole_range(expt: FitExperiment) -> Exposure:
+    """The spindle range of all frames of ``expt`` as one exposure."""
+    exposures = expt.exposures(1)
     return Exposure(exposures[0].phi_start, sum(exposure.oscillation for exposure in exposures))
 
 
-def _row(shot: Shot, stack: FrameStack, excited: Excited, found: Spots) -> ShotCheck:
+def _row(expt: FitExperiment, stack: FrameStack, excited: Excited, found: Spots) -> ExperimentCheck:
     distances = []
     for panel in np.unique(found.panel):
         here = excited.panel == panel
@@ -94,17 +94,17 @@ def _row(shot: Shot, stack: FrameStack, excited: Excited, found: Spots) -> ShotC
             gaps = np.linalg.norm(seen[:, None] - predicted[None], axis=-1)
             distances += gaps.min(1).tolist()
     offset = float(np.median(distances)) if distances else None
-    name = f"crystal {shot.index}" + (", still" if shot.still else ", scan")
-    return ShotCheck(name, len(shot.images), len(stack.lost), len(excited), len(found), offset)
+    name = f"crystal {expt.index}" + (", still" if expt.still else ", scan")
+    return ExperimentCheck(name, len(expt.images), len(stack.lost), len(excited), len(found), offset)
 
 
-def _draw(shot: Shot, index: int, frame: MeasuredFrame, excited: Excited, found: Spots) -> Drawing:
-    """Frame ``index`` of ``shot`` with the reflections and spots on it."""
-    detector = shot.experiment.detector.config
+def _draw(expt: FitExperiment, index: int, frame: MeasuredFrame, excited: Excited, found: Spots) -> Drawing:
+    """Frame ``index`` of ``expt`` with the reflections and spots on it."""
+    detector = expt.model.detector.config
     canvas = Canvas(detector)
-    exposure = shot.exposures(1)[index]
+    exposure = expt.exposures(1)[index]
     low, high = sorted((exposure.phi_start, exposure.phi_start + exposure.oscillation))
-    on_frame = np.full(len(excited), True) if shot.still else (excited.phi >= low) & (excited.phi < high)
+    on_frame = np.full(len(excited), True) if expt.still else (excited.phi >= low) & (excited.phi < high)
     seen = (found.first_frame <= index) & (found.last_frame >= index)
     predicted = [
         (*canvas.place(panel, fast, slow), " ".join(map(str, hkl)))
@@ -119,7 +119,7 @@ def _draw(shot: Shot, index: int, frame: MeasuredFrame, excited: Excited, found:
     spots = [canvas.place(*at) for at in zip(found.panel[seen], found.fast[seen], found.slow[seen], strict=True)]
     png, width, height = canvas.paint(frame.counts, frame.valid)
     return Drawing(
-        shot.images[index].name,
+        expt.images[index].name,
         f"{len(predicted)} predicted, {len(spots)} found",
         png,
         width,

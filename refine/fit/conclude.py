@@ -38,7 +38,7 @@ from refine.records.outcome import (
     SpotImage,
     SpotRow,
 )
-from refine.scene.scene import Shot
+from refine.scene.scene import FitExperiment
 
 _FISHER_UP_TO = 1.2  # mean z² under the spots up to which the model explains the data, and Fisher's sigmas hold
 _PICTURES = 6
@@ -54,10 +54,10 @@ def outcome(problem: Problem, module: FitModule) -> Outcome:
     explained = z2 <= _FISHER_UP_TO and module.stage.model_error == 0
     drawings = 0 if explained else problem.settings.solver.bootstrap
     known = _uncertainty(problem, module, drawings) if parameters.free else None
-    experiments = [moved_experiment(item.shot, parameters) for item in problem.evidence]
+    experiments = [moved_experiment(item.expt, parameters) for item in problem.evidence]
     rows, choices = parameter_rows(parameters, known, explained), [*problem.choices]
     choices.append(_which_sigmas(known, explained, drawings))
-    crystal = problem.evidence[0].shot.experiment.crystal.config
+    crystal = problem.evidence[0].expt.model.crystal.config
     rows, amplitudes = split(rows, crystal, friedel=problem.settings.parameters.friedel)
     spots = spot_rows(problem, parameters)
     detector_end = refined_detector(experiments[0].detector)
@@ -76,7 +76,7 @@ def outcome(problem: Problem, module: FitModule) -> Outcome:
         goodness=goodness(problem, module, z2),
         detector_start=problem.scene.document.entries[0].detector,
         detector_end=detector_end,
-        detectors={problem.evidence[0].shot.entry.detector_index: detector_end},
+        detectors={problem.evidence[0].expt.entry.detector_index: detector_end},
         beams=refined_beams(problem, experiments),
         crystals=refined_crystals(problem, experiments),
         rms_start_px=problem.rms_start,
@@ -99,7 +99,7 @@ def _uncertainty(problem: Problem, module: FitModule, drawings: int) -> Uncertai
         objective = positions = problem.positions(fitted=True)
         positions.estimate_spread(parameters)
     here = objective.linearize(parameters)
-    gauge = gauge_directions(parameters, problem.scene.detector, problem.scene.shots[0].index)
+    gauge = gauge_directions(parameters, problem.scene.detector, problem.scene.experiments[0].index)
     known = uncertainty(objective, parameters, here, gauge)
     if drawings == 0:
         return known
@@ -184,11 +184,11 @@ def spot_rows(problem: Problem, parameters: ParameterSet) -> tuple[SpotRow, ...]
     rows: list[SpotRow] = []
     for item, start in zip(problem.evidence, problem.start_px, strict=True):
         end, valid = predicted_centres(problem, item, parameters)
-        seen, still = item.observed, item.shot.still
-        frame = [float(item.shot.index)] * len(seen) if still else seen.frame.tolist()
+        seen, still = item.observed, item.expt.still
+        frame = [float(item.expt.index)] * len(seen) if still else seen.frame.tolist()
         hkl, begun, ended = seen.hkl.tolist(), start.tolist(), end.tolist()
         columns = (seen.panel, seen.fast, seen.slow, seen.counts, valid, seen.heldout)
-        absent = problem.left_out.get(item.shot.index, "")
+        absent = problem.left_out.get(item.expt.index, "")
         for i, row in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
             panel, fast, slow, counts, on_panel, held = row
             reason = absent if on_panel else "no longer predicted on its panel"
@@ -208,10 +208,10 @@ def _rejected_rows(item: Evidence) -> list[SpotRow]:
     nan, rows = float("nan"), []
     for place, reason in item.rejected:
         spots = item.spots
-        frame = float(item.shot.index) if item.shot.still else float(spots.frame[place])
+        frame = float(item.expt.index) if item.expt.still else float(spots.frame[place])
         where = float(spots.fast[place]), float(spots.slow[place])
         rows.append(
-            SpotRow(frame, int(spots.panel[place]), 0, 0, 0, *where, None if item.shot.still else frame, nan, nan, nan,
+            SpotRow(frame, int(spots.panel[place]), 0, 0, 0, *where, None if item.expt.still else frame, nan, nan, nan,
                     nan, float(spots.counts[place]), None, used=False, reason=reason)
         )  # fmt: skip
     return rows
@@ -236,23 +236,23 @@ def rms(spots: tuple[SpotRow, ...], *, heldout: bool) -> Pair | None:
 def frame_rows(problem: Problem, spots: tuple[SpotRow, ...], parameters: ParameterSet) -> tuple[FrameRow, ...]:
     """One row a frame, those that failed too, in the order of the experiments."""
     values, all_lost = parameters.values.detach().tolist(), problem.lost_frames()
-    of_shot: dict[int, list[FrameRow]] = {row.index: [row] for row in problem.failed}
+    of_experiment: dict[int, list[FrameRow]] = {row.index: [row] for row in problem.failed}
     of_frame: dict[int, list[SpotRow]] = {}
     for spot in spots:
         if spot.used:
             of_frame.setdefault(int(spot.frame), []).append(spot)
     for item in problem.evidence:
-        rows = of_shot.setdefault(item.shot.index, [])
-        scale = values[parameters.index_of(f"crystal[{item.shot.index}].scale")]
-        absent = problem.left_out.get(item.shot.index, "")
-        for z, path in enumerate(item.shot.images):
-            number = item.shot.index if item.shot.still else z
+        rows = of_experiment.setdefault(item.expt.index, [])
+        scale = values[parameters.index_of(f"crystal[{item.expt.index}].scale")]
+        absent = problem.left_out.get(item.expt.index, "")
+        for z, path in enumerate(item.expt.images):
+            number = item.expt.index if item.expt.still else z
             here = tuple(of_frame.get(number, ()))
             pair = rms(here, heldout=False)
-            lost = next((message for message in all_lost[item.shot.index] if str(path) in message), absent)
+            lost = next((message for message in all_lost[item.expt.index] if str(path) in message), absent)
             px = None if pair is None else math.hypot(*pair)
             rows.append(FrameRow(number, str(path), len(here), px, scale, ok=not lost, message=lost))
-    ordered = [row for _, rows in sorted(of_shot.items()) for row in rows]
+    ordered = [row for _, rows in sorted(of_experiment.items()) for row in rows]
     return tuple(replace(row, index=number) for number, row in enumerate(ordered))
 
 
@@ -267,7 +267,7 @@ def pictures(problem: Problem, module: FitModule) -> tuple[SpotImage, ...]:
         bright = strength >= strength.median()
         bright_boxes = torch.nonzero(bright)[:, 0]
         places = bright_boxes[chi[bright_boxes].argsort(stable=True)].tolist()
-        chosen = dict.fromkeys((*places[:_PICTURES], *places[-_PICTURES:]))  # no more of a shot can be shown
+        chosen = dict.fromkeys((*places[:_PICTURES], *places[-_PICTURES:]))  # no more of an experiment can be shown
         ranked.extend((float(chi[box]), _picture(module, index, box, fit.total, float(chi[box]))) for box in chosen)
     images = [image for _, image in sorted(listed(ranked), key=lambda row: row[0])]
     worst = images[::-1][:_PICTURES]
@@ -346,7 +346,7 @@ def refined_beams(problem: Problem, experiments: list[Experiment]) -> dict[int, 
     """Beams by their index in the document."""
     beams = {}
     for item, experiment in zip(problem.evidence, experiments, strict=True):
-        beam, entry = experiment.beam, item.shot.entry
+        beam, entry = experiment.beam, item.expt.entry
         direction = (beam.direction / beam.direction.norm()).tolist()
         changed = replace(entry.beam, direction=tuple(direction), wavelength=float(beam.wavelength.detach()))
         if beam.polarized:
@@ -359,7 +359,7 @@ def refined_crystals(problem: Problem, experiments: list[Experiment]) -> dict[in
     """Crystals by their index in the document."""
     crystals = {}
     for item, experiment in zip(problem.evidence, experiments, strict=True):
-        crystal, entry = experiment.crystal, item.shot.entry
+        crystal, entry = experiment.crystal, item.expt.entry
         assert entry.crystal is not None
         assert entry.crystal_index is not None
         with torch.no_grad():
@@ -369,17 +369,17 @@ def refined_crystals(problem: Problem, experiments: list[Experiment]) -> dict[in
             cell=tuple(cell),
             orientation=(tuple(turn[0]), tuple(turn[1]), tuple(turn[2])),
             n_cells=tuple(crystal.n_cells.tolist()),
-            scan_points=scan_points(crystal, item.shot),
+            scan_points=scan_points(crystal, item.expt),
         )
     return crystals
 
 
 @torch.no_grad()
-def scan_points(crystal: Crystal, shot: Shot) -> tuple[Mat3, ...]:
+def scan_points(crystal: Crystal, expt: FitExperiment) -> tuple[Mat3, ...]:
     """Rows a, b, c of a crystal that drifts, at the start of every frame and the last's end: dxtbx's scan points."""
-    scan = shot.entry.scan
+    scan = expt.entry.scan
     if not crystal.drifts or scan is None:
         return ()
-    phi = scan.phi_start + scan.oscillation * torch.arange(len(shot.images) + 1, dtype=torch.float64)
+    phi = scan.phi_start + scan.oscillation * torch.arange(len(expt.images) + 1, dtype=torch.float64)
     rows = crystal.vectors_at(phi)[0].tolist()
     return tuple((tuple(a), tuple(b), tuple(c)) for a, b, c in rows)

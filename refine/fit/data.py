@@ -9,8 +9,8 @@ from torch.utils.data import DataLoader, Dataset
 from refine.fit.problem import Problem
 
 
-class _Shots(Dataset[torch.Tensor]):
-    """One item: the numbers of all shots. Their shoeboxes stay where they are, in the objective."""
+class _Experiments(Dataset[torch.Tensor]):
+    """One item: the numbers of all experiments. Their shoeboxes stay where they are, in the objective."""
 
     def __init__(self, count: int) -> None:
         self.numbers = torch.arange(count)
@@ -23,12 +23,12 @@ class _Shots(Dataset[torch.Tensor]):
 
 
 class ShoeboxData(pl.LightningDataModule):
-    """Deals out the shots of a problem."""
+    """Deals out the experiments of a problem."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__()
         self.problem = problem
 
     def train_dataloader(self) -> DataLoader[torch.Tensor]:
-        """One batch an epoch: the numbers [1, shots] of all shots."""
-        return DataLoader(_Shots(len(self.problem.evidence)), batch_size=1, num_workers=0)
+        """One batch an epoch: the numbers [1, experiments] of all experiments."""
+        return DataLoader(_Experiments(len(self.problem.evidence)), batch_size=1, num_workers=0)

@@ -35,7 +35,7 @@ from refine.positions.position_block import PositionBlock
 from refine.positions.scan_varying import Kinds, carry_over, choose, too_short
 from refine.processes import count, dealt, gathered, listed
 from refine.records.outcome import FrameRow, Iteration
-from refine.scene.scene import Scene, Shot, build_scene
+from refine.scene.scene import FitExperiment, Scene, build_scene
 from refine.settings.fit_settings import FitSettings
 from refine.spots.spot_list import read_spot_list
 from refine.spots.survey import Survey, survey
@@ -60,11 +60,11 @@ def prepare(settings: FitSettings, say: Say) -> Problem:
     surveys, scene, failed = _survey_all(scene, missing, settings, say)
     evidence = _index_all(scene, surveys, settings, say)
     evidence, coarse, history = _positions_stage(scene, evidence, surveys, constant(settings), say)
-    settings, decided = _decide_drift(scene, [e for e in evidence if e.shot.index in surveys], coarse, settings)
+    settings, decided = _decide_drift(scene, [e for e in evidence if e.expt.index in surveys], coarse, settings)
     if settings.parameters.scan_varying:
         evidence, coarse, more = _positions_stage(scene, evidence, surveys, settings, say, coarse)
         history += [replace(row, iteration=len(history) + row.iteration) for row in more]
-    widths = measure_widths([item.shot for item in evidence], [item.observed for item in evidence])
+    widths = measure_widths([item.expt for item in evidence], [item.observed for item in evidence])
     settings, choices = _with_estimates(settings, widths, evidence)
     choices = [*decided, *choices]
     scene, evidence = _rebuilt(document, scene, evidence, settings)
@@ -72,7 +72,7 @@ def prepare(settings: FitSettings, say: Say) -> Problem:
     choices += told_from_scales(parameters.parameters_)
     moved = carry_over(coarse, parameters)
     start = _start_positions(evidence, parameters, settings)
-    counting = gathered({number: seen.look.counts for number, seen in surveys.items()})[scene.shots[0].index]
+    counting = gathered({number: seen.look.counts for number, seen in surveys.items()})[scene.experiments[0].index]
     noise = {number: seen.noise(settings.data, counting) for number, seen in surveys.items()}
     for choice in choices:
         say(choice)
@@ -99,19 +99,19 @@ def prepare(settings: FitSettings, say: Say) -> Problem:
 def _survey_all(
     scene: Scene, missing: Missing, settings: FitSettings, say: Say
 ) -> tuple[dict[int, Survey], Scene, list[FrameRow]]:
-    """What is on the frames of this process's share of the shots, the shots that are left, and those that are not.
+    """What is on the frames of this process's share of the experiments, those that are left, and those that are not.
 
-    A shot that cannot be read, or whose frame is ``missing``, is left out, and told, while others remain.
+    An experiment that cannot be read, or whose frame is ``missing``, is left out, and told, while others remain.
     """
     surveys: dict[int, Survey] = {}
     failures: dict[int, NbtorchError] = {}
     told: list[str] = []
-    reader = FrameReader(scene.shots[0].entry.detector, settings.data.mask)
-    for shot in dealt(scene.shots):
+    reader = FrameReader(scene.experiments[0].entry.detector, settings.data.mask)
+    for expt in dealt(scene.experiments):
         try:
-            surveys[shot.index] = survey(shot, FrameStack(shot.images, reader, told.append), settings.data)
+            surveys[expt.index] = survey(expt, FrameStack(expt.images, reader, told.append), settings.data)
         except NbtorchError as problem:
-            failures[shot.index] = problem
+            failures[expt.index] = problem
     for line in (*(f"left out: {error}" for error in missing.values()), *listed(told)):
         say(line)
     for seen in surveys.values():
@@ -121,42 +121,42 @@ def _survey_all(
     if not left:
         raise next(iter(failures.values()))
     images = {number: scene.document.entries[number].images for number in missing}
-    images |= {shot.index: shot.images for shot in scene.shots}
+    images |= {expt.index: expt.images for expt in scene.experiments}
     failed = [
         FrameRow(number, str(images[number][0]), 0, None, None, ok=False, message=str(error))
         for number, error in sorted((missing | failures).items())
     ]
     _say_how_shared(len(left), say)
-    return surveys, replace(scene, shots=tuple(s for s in scene.shots if s.index in left)), failed
+    return surveys, replace(scene, experiments=tuple(s for s in scene.experiments if s.index in left)), failed
 
 
-def _say_how_shared(shots: int, say: Say) -> None:
-    if count() > shots:
+def _say_how_shared(expts: int, say: Say) -> None:
+    if count() > expts:
         say(
-            f"{count()} processes share {shots} still{'s' * (shots > 1)} or scan{'s' * (shots > 1)}, and one is never "
-            f"divided: {count() - shots} of them will have nothing to do. trainer.devices={shots} does the same"
+            f"{count()} processes share {expts} still{'s' * (expts > 1)} or scan{'s' * (expts > 1)}, and one is never "
+            f"divided: {count() - expts} of them will have nothing to do. trainer.devices={expts} does the same"
         )
     elif count() > 1:
-        say(f"{count()} processes share {shots} stills or scans")
+        say(f"{count()} processes share {expts} stills or scans")
 
 
 def _index_all(scene: Scene, surveys: dict[int, Survey], settings: FitSettings, say: Say) -> list[Evidence]:
-    """Spots of every shot with their indices from the start model. Raises DataError where there are none at all."""
+    """Spots of every experiment with their indices from the start model. Raises DataError where there are none."""
     given = None
     if settings.data.spots is not None:
-        framed = len(scene.shots) > 1 or not scene.shots[0].still
+        framed = len(scene.experiments) > 1 or not scene.experiments[0].still
         given = read_spot_list(settings.data.spots, scene.detector.config, framed=framed)
     mine = []
-    for shot in (shot for shot in scene.shots if shot.index in surveys):
-        spots = surveys[shot.index].spots
+    for expt in (expt for expt in scene.experiments if expt.index in surveys):
+        spots = surveys[expt.index].spots
         if given is not None:
-            spots = given.of_shot(spots, shot.index, still=shot.still)
-        mine.append(assign(shot, spots, settings, shot.experiment))
-    evidence = _of_all(mine, scene.shots)
+            spots = given.of_experiment(spots, expt.index, still=expt.still)
+        mine.append(assign(expt, spots, settings, expt.model))
+    evidence = _of_all(mine, scene.experiments)
     found, indexed = sum(len(item.spots) for item in evidence), sum(len(item.observed) for item in evidence)
     if found == 0:
         raise DataError(
-            f"{sum(len(shot.images) for shot in scene.shots)} frames",
+            f"{sum(len(expt.images) for expt in scene.experiments)} frames",
             "no spot stands out of them",
             "Look at the frames",
         )
@@ -170,16 +170,16 @@ def _index_all(scene: Scene, surveys: dict[int, Survey], settings: FitSettings, 
     return evidence
 
 
-def _of_all(mine: Sequence[Evidence], shots: Sequence[Shot]) -> list[Evidence]:
-    """The evidence of all processes for ``shots``, where ``mine`` is this one's."""
-    told = gathered({item.shot.index: (item.spots, item.observed, item.rejected) for item in mine})
-    return [Evidence(shot, *told[shot.index]) for shot in shots]
+def _of_all(mine: Sequence[Evidence], expts: Sequence[FitExperiment]) -> list[Evidence]:
+    """The evidence of all processes for ``expts``, where ``mine`` is this one's."""
+    told = gathered({item.expt.index: (item.spots, item.observed, item.rejected) for item in mine})
+    return [Evidence(expt, *told[expt.index]) for expt in expts]
 
 
 def _start_positions(evidence: list[Evidence], parameters: ParameterSet, settings: FitSettings) -> list[Tensor]:
-    """Where the given geometry predicted the observed spots, [n, 2] a shot; NaN where it did not."""
+    """Where the given geometry predicted the observed spots, [n, 2] an experiment; NaN where it did not."""
     now = parameters.values.detach().clone()
-    every = PositionObjective([position_block(e.shot, e.observed, settings.detector.parallax) for e in evidence])
+    every = PositionObjective([position_block(e.expt, e.observed, settings.detector.parallax) for e in evidence])
     with torch.no_grad():
         parameters.values.copy_(parameters.start)
         found = every.residuals(parameters)
@@ -204,7 +204,7 @@ def _rms_at_start(evidence: list[Evidence], start: list[Tensor]) -> tuple[float,
 def parameter_set(
     scene: Scene, settings: FitSettings, *, coarse: bool = False, seen: Sequence[Evidence] = ()
 ) -> ParameterSet:
-    """The parameters of all shots; ``coarse`` holds those that positions do not tell, ``seen`` brings amplitudes.
+    """The parameters of all experiments; ``coarse`` holds those that positions do not tell, ``seen`` brings amplitudes.
 
     Raises ConfigError where what the user says of single ones cannot be meant.
     """
@@ -212,22 +212,24 @@ def parameter_set(
     if coarse:
         # what the spots' widths will set free, and what there will be then
         flags = replace(flags, n_cells=flags.n_cells or settings.crystal.n_cells is None)
-        later = [f"crystal[{s.index}].mosaic_spread{axis}" for s in scene.shots for axis in ("", "_a", "_b", "_c")]
+        later = [
+            f"crystal[{s.index}].mosaic_spread{axis}" for s in scene.experiments for axis in ("", "_a", "_b", "_c")
+        ]
         later += ["F["] * flags.amplitudes
     rows: list[Parameter] = detector_parameters(scene.detector, flags)
-    rows += beam_parameters(scene.shots[0].experiment.beam, flags)
-    for shot in scene.shots:
-        crystal = shot.experiment.crystal
+    rows += beam_parameters(scene.experiments[0].model.beam, flags)
+    for expt in scene.experiments:
+        crystal = expt.model.crystal
         knots = dict.fromkeys(flags.scan_varying, crystal.config.knots)
-        rows += at_knots(orientation_parameters(shot.index, flags.orientation), knots.get("orientation", ()))
-        of_cell = cell_parameters(shot.index, crystal, replace(settings, parameters=flags))
+        rows += at_knots(orientation_parameters(expt.index, flags.orientation), knots.get("orientation", ()))
+        of_cell = cell_parameters(expt.index, crystal, replace(settings, parameters=flags))
         rows += at_knots(of_cell, knots.get("cell", ()))
-        rows += size_parameters(shot.index, crystal, flags)
-        rows += mosaic_parameters(shot.index, crystal, flags.mosaic_spread)
-        rows.append(scale_parameter(shot.index, free=True))
+        rows += size_parameters(expt.index, crystal, flags)
+        rows += mosaic_parameters(expt.index, crystal, flags.mosaic_spread)
+        rows.append(scale_parameter(expt.index, free=True))
     if flags.amplitudes and seen:
         hkl = torch.cat([item.observed.fitted().hkl for item in seen])
-        group = scene.shots[0].experiment.crystal.config.space_group
+        group = scene.experiments[0].model.crystal.config.space_group
         rows += amplitude_parameters(scene.structure_factors, hkl, group, flags)
     rows = structured(rows, settings.parameters, later)
     rows = with_scale_held(rows) if flags.amplitudes and seen else rows
@@ -249,7 +251,7 @@ def _decide_drift(
     asked, flags = settings.parameters.scan_varying, settings.parameters
     if not asked or not settings.solver.coarse:
         return settings, []
-    if not any(shot.experiment.crystal.drifts for shot in scene.shots):
+    if not any(expt.model.crystal.drifts for expt in scene.experiments):
         decision = too_short(asked, flags.knot_spacing)
     else:
 
@@ -271,7 +273,7 @@ def _positions_stage(
 ) -> tuple[list[Evidence], ParameterSet, list[Iteration]]:
     """Rounds of a robust fit of positions from the values of ``start``, spots being assigned anew after each.
 
-    ``held``: the numbers of the shots that are this process's share.
+    ``held``: the numbers of the experiments that are this process's share.
     """
     parameters = parameter_set(scene, settings, coarse=True)
     if start is not None:
@@ -281,7 +283,7 @@ def _positions_stage(
     if not settings.solver.coarse or not parameters.free:
         return evidence, parameters, history
     for round_ in range(settings.solver.coarse_rounds):
-        mine = [item for item in evidence if item.shot.index in held]
+        mine = [item for item in evidence if item.expt.index in held]
         objective = PositionObjective(_blocks(mine, settings))
         objective.estimate_spread(parameters)
         solver, moved = LevenbergMarquardt(), 0.0
@@ -296,11 +298,11 @@ def _positions_stage(
         nearly, near = near, fast**2 + slow**2 < 1
         if round_ > 0 and near == nearly and moved < _UNMOVED:
             break  # the spots' indices would be the same again
-        mine = [assign(e.shot, e.spots, settings, moved_experiment(e.shot, parameters), near=near) for e in mine]
-        assigned = _of_all(mine, scene.shots)
+        mine = [assign(e.expt, e.spots, settings, moved_experiment(e.expt, parameters), near=near) for e in mine]
+        assigned = _of_all(mine, scene.experiments)
         evidence = [a if len(a.observed) else b for a, b in zip(assigned, evidence, strict=True)]
-    mine = _without_strays([item for item in evidence if item.shot.index in held], parameters, settings)
-    evidence = _of_all(mine, scene.shots)
+    mine = _without_strays([item for item in evidence if item.expt.index in held], parameters, settings)
+    evidence = _of_all(mine, scene.experiments)
     fast, slow = PositionObjective(_blocks(mine, settings)).rms(parameters)
     say(f"positions: {sum(len(e.observed) for e in evidence)} spots, rms {fast:.2f}, {slow:.2f} px (fast, slow)")
     return evidence, parameters, history
@@ -308,19 +310,19 @@ def _positions_stage(
 
 def _blocks(evidence: list[Evidence], settings: FitSettings) -> list[PositionBlock]:
     """The positions of the spots that the fit may see."""
-    return [position_block(e.shot, e.observed.fitted(), settings.detector.parallax) for e in evidence]
+    return [position_block(e.expt, e.observed.fitted(), settings.detector.parallax) for e in evidence]
 
 
 def _without_strays(items: list[Evidence], parameters: ParameterSet, settings: FitSettings) -> list[Evidence]:
     """``items`` without the spots that stayed far from their predictions: their indices are wrong, or they are no
     spots.
 
-    Far is six times the shot's own spread, and never less than a pixel. Held-out spots are to be scored: of them only
-    those go that cannot be the reflection, by frames or by more than three pixels.
+    Far is six times the experiment's own spread, and never less than a pixel. Held-out spots are to be scored: of them
+    only those go that cannot be the reflection, by frames or by more than three pixels.
     """
     seen = PositionObjective(_blocks(items, settings))
     seen.estimate_spread(parameters)
-    every = PositionObjective([position_block(e.shot, e.observed, settings.detector.parallax) for e in items])
+    every = PositionObjective([position_block(e.expt, e.observed, settings.detector.parallax) for e in items])
     each = zip(items, seen.spread, every.blocks, every.residuals(parameters), strict=True)
     return [_close(item, spread, *left, block.spindle_share) for item, spread, block, left in each]
 
@@ -328,7 +330,7 @@ def _without_strays(items: list[Evidence], parameters: ParameterSet, settings: F
 def _close(item: Evidence, spread: Tensor, residual: Tensor, valid: Tensor, spindle_share: Tensor) -> Evidence:
     """``item`` without its spots whose ``residual`` [n, 3] is far out of ``spread`` [3]; as it is if none were left."""
     reach = torch.clamp(_STRAY * spread[:2], min=1.0)
-    late = (residual[:, 2].abs() * spindle_share > _STRAY_FRAMES) & (not item.shot.still)
+    late = (residual[:, 2].abs() * spindle_share > _STRAY_FRAMES) & (not item.expt.still)
     far = (residual[:, :2].abs() > reach).any(1) | late | ~valid
     another = (residual[:, :2].abs() > _STRAY_HELDOUT).any(1) | late | ~valid
     stray = torch.where(item.observed.heldout, another & far, far)
@@ -353,7 +355,7 @@ def _with_estimates(settings: FitSettings, widths: Widths, evidence: list[Eviden
         if not flags.n_cells:
             choices.append("crystal.n_cells is refined: an estimate of the spots' width is no measurement")
             flags = replace(flags, n_cells=True)
-    scan = any(not item.shot.still for item in evidence)
+    scan = any(not item.expt.still for item in evidence)
     if crystal.mosaic_spread is None and scan:
         choices.append(f"crystal.mosaic_spread = {widths.mosaic_spread:.3f}°: from the spots' width over the frames")
         # a free spread must not start at zero, where the loss is flat in it
@@ -372,7 +374,7 @@ def _with_estimates(settings: FitSettings, widths: Widths, evidence: list[Eviden
 def _rebuilt(
     document: ExperimentList, scene: Scene, evidence: list[Evidence], settings: FitSettings
 ) -> tuple[Scene, list[Evidence]]:
-    """The scene with the estimated crystals in it, and the evidence that belongs to its shots."""
-    entries = {shot.index: shot.images for shot in scene.shots}
+    """The scene with the estimated crystals in it, and the evidence that belongs to its experiments."""
+    entries = {expt.index: expt.images for expt in scene.experiments}
     fresh = build_scene(document, entries, settings, lambda _: None, scene.structure_factors)
-    return fresh, [replace(item, shot=shot) for item, shot in zip(evidence, fresh.shots, strict=True)]
+    return fresh, [replace(item, expt=expt) for item, expt in zip(evidence, fresh.experiments, strict=True)]

@@ -31,8 +31,8 @@ def phi_steps(problem: Problem, evidence: Evidence) -> int:
     """Spindle steps a frame: no further apart than the rms of the rocking curve, which smears them."""
     if problem.settings.render.phi_steps is not None:
         return problem.settings.render.phi_steps
-    scan = evidence.shot.entry.scan
-    if evidence.shot.still or scan is None:
+    scan = evidence.expt.entry.scan
+    if evidence.expt.still or scan is None:
         return 1
     return int(np.clip(np.ceil(abs(scan.oscillation) / max(problem.widths.rocking, 1e-3)), 2, 10))
 
@@ -41,7 +41,7 @@ def background_kind(problem: Problem, evidence: Evidence, half: tuple[int, int])
     """A plane a frame where a box holds enough background for one, a constant in all its frames where it does not."""
     kind = problem.settings.loss.background
     counts = float(np.median(evidence.spots.background)) * (2 * half[0] + 1) ** 2 if len(evidence.spots) else 0.0
-    gain = float(np.median(problem.noise[evidence.shot.index][0]))
+    gain = float(np.median(problem.noise[evidence.expt.index][0]))
     if kind == "auto":
         kind = "plane" if counts / gain >= 20 else "constant"
     return "constant" if kind == "constant" else "plane"
@@ -54,38 +54,38 @@ def observed_plan(problem: Problem, evidence: Evidence, parameters: ParameterSet
     centre = centre[~evidence.observed.heldout.numpy()]
     keep = valid[~evidence.observed.heldout.numpy()]
     hkl, panel = seen.hkl.numpy()[keep], seen.panel.numpy()[keep]
-    n_frames = len(evidence.shot.images)
+    n_frames = len(evidence.expt.images)
     plan, _ = plan_boxes(problem.detector, hkl, panel, centre[keep], half_widths(problem), n_frames)
     return plan
 
 
 def predicted_centres(problem: Problem, evidence: Evidence, parameters: ParameterSet) -> tuple[np.ndarray, np.ndarray]:
     """Predicted (fast, slow, frame) [n, 3] of the observed spots at the current values, and their validity [n]."""
-    block = position_block(evidence.shot, evidence.observed, problem.settings.detector.parallax)
+    block = position_block(evidence.expt, evidence.observed, problem.settings.detector.parallax)
     with torch.no_grad():
-        value, valid = block.predicted(parameters.changes(evidence.shot.index))
+        value, valid = block.predicted(parameters.changes(evidence.expt.index))
     centre = value.numpy().copy()
-    if evidence.shot.still:
+    if evidence.expt.still:
         centre[:, 2] = 0.5
     return centre, valid.numpy() & np.isfinite(centre).all(1)
 
 
 def bright_plan(problem: Problem, evidence: Evidence, parameters: ParameterSet) -> BoxPlan:
     """Boxes on every reflection that should give at least ``loss.min_counts`` photons at the crystal's scale."""
-    experiment = moved_experiment(evidence.shot, parameters)
-    exposure = evidence.shot.exposures(1)[0]
-    scan = evidence.shot.entry.scan
-    if not evidence.shot.still and scan is not None:
-        exposure = Exposure(scan.phi_start, scan.oscillation * len(evidence.shot.images))
+    experiment = moved_experiment(evidence.expt, parameters)
+    exposure = evidence.expt.exposures(1)[0]
+    scan = evidence.expt.entry.scan
+    if not evidence.expt.still and scan is not None:
+        exposure = Exposure(scan.phi_start, scan.oscillation * len(evidence.expt.images))
     reach = np.degrees(2.5 * 0.4 / min(problem.widths.n_cells)) / 10 + 0.3
     dmin = problem.settings.data.dmin or None
     excited = excited_reflections(experiment, exposure, dmin=dmin, margin=float(reach))
     frame = np.full(len(excited.panel), 0.5)
-    if not evidence.shot.still and scan is not None:
+    if not evidence.expt.still and scan is not None:
         frame = (excited.phi - scan.phi_start) / scan.oscillation
     centre = np.stack([excited.fast, excited.slow, frame], axis=1)
     half = half_widths(problem)
-    plan, _ = plan_boxes(problem.detector, excited.hkl, excited.panel, centre, half, len(evidence.shot.images))
+    plan, _ = plan_boxes(problem.detector, excited.hkl, excited.panel, centre, half, len(evidence.expt.images))
     if len(plan) == 0:
         raise DataError("the amplitudes", "no reflection is predicted on the detector", "Check data.experiment")
     block = make_block(problem, evidence, plan, "constant")
@@ -93,7 +93,7 @@ def bright_plan(problem: Problem, evidence: Evidence, parameters: ParameterSet) 
     held = {tuple(row) for row in evidence.observed.hkl[evidence.observed.heldout].tolist()}
     seen = np.array([tuple(row) not in held for row in plan.hkl.tolist()])
     bright = plan[(expected.numpy() >= problem.settings.loss.min_counts) & seen]
-    problem.stacks[evidence.shot.index].keep(bright, observed_plan(problem, evidence, parameters))
+    problem.stacks[evidence.expt.index].keep(bright, observed_plan(problem, evidence, parameters))
     return bright
 
 
@@ -125,8 +125,8 @@ def make_block(
     problem: Problem, evidence: Evidence, plan: BoxPlan, background: str, oversample: int | None = None
 ) -> Block:
     """The block of ``evidence`` with the shoeboxes of ``plan``."""
-    shot = evidence.shot
-    boxes = cut(plan, problem.stacks[shot.index], problem.noise[shot.index])
+    expt = evidence.expt
+    boxes = cut(plan, problem.stacks[expt.index], problem.noise[expt.index])
     settings = problem.settings.render
     rendering = RenderSettings(
         mode="exact",
@@ -134,9 +134,7 @@ def make_block(
         precision=settings.precision,
         backend=settings.backend,
     )
-    return Block(
-        shot.index, shot.experiment, shot.exposures(phi_steps(problem, evidence)), boxes, rendering, background
-    )
+    return Block(expt.index, expt.model, expt.exposures(phi_steps(problem, evidence)), boxes, rendering, background)
 
 
 def auto_oversample(problem: Problem) -> int:

@@ -1,9 +1,9 @@
 """The stages of a pixel fit: which shoeboxes, whose scales, which noise. Each begins where the one before converged.
 
 "spots": the observed spots, each with its own scale. "frame": every reflection that the amplitudes make bright enough,
-one scale a shot. "again": back to a scale a spot, where one for all leaves more than noise. "robust": like the stage
-before, with an error of the spots' shapes in the variance and spots that do not fit weighted down; for data that are
-not their model.
+one scale an experiment. "again": back to a scale a spot, where one for all leaves more than noise. "robust": like the
+stage before, with an error of the spots' shapes in the variance and spots that do not fit weighted down; for data
+that are not their model.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _NEAR = 1.0  # rms (pixels) of the positions from which on pixels can be asked h
 _HOPELESS = 8.0  # and beyond which no sampling and no amplitudes will mend it
 _BROADENING = 0.3  # of ln(width), by which spots differ where their shape is not the model's
 _SHAPES = ("n_a", "n_b", "n_c", "mosaic_spread", "mosaic_spread_a", "mosaic_spread_b", "mosaic_spread_c", "bandwidth")
-_ASKED = 40  # spots that are asked how they were sampled, of as few shots as hold them
+_ASKED = 40  # spots that are asked how they were sampled, of as few experiments as hold them
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,10 @@ def first_stage(problem: Problem) -> Stage:
 
 
 def build(problem: Problem, stage: Stage, parameters: ParameterSet, most: int | None = None) -> PixelObjective:
-    """The objective of ``stage`` at the values it begins with, of at most ``most`` boxes a shot, the brightest.
+    """The objective of ``stage`` at the values it begins with, of at most ``most`` boxes an experiment, the brightest.
 
-    Of the shots whose frames this process holds. Sets which parameters are free: of a shot that has no pixels to fit,
-    because its frame vanished or nothing is predicted on it, none. Raises DataError where all are such.
+    Of the experiments whose frames this process holds. Sets which parameters are free: of an experiment without pixels
+    to fit, because its frame vanished or nothing is predicted on it, none. Raises DataError where all are such.
     """
     blocks, noise, weights = [], [], []
     failures: dict[int, DataError] = {}
@@ -84,7 +84,7 @@ def build(problem: Problem, stage: Stage, parameters: ParameterSet, most: int | 
         try:
             block = _block_of(problem, stage, evidence, parameters, most)
         except DataError as failure:
-            failures[evidence.shot.index] = failure
+            failures[evidence.expt.index] = failure
             continue
         blocks.append(block)
         noise.append(
@@ -106,11 +106,11 @@ def build(problem: Problem, stage: Stage, parameters: ParameterSet, most: int | 
 
 
 def _block_of(problem: Problem, stage: Stage, evidence: Evidence, parameters: ParameterSet, most: int | None) -> Block:
-    """The block of one shot. Raises DataError where it has no pixels."""
+    """The block of one experiment. Raises DataError where it has no pixels."""
     plan = (bright_plan if stage.predicted else observed_plan)(problem, evidence, parameters)
     if stage.predicted:
         plan = of_refined(plan, parameters, problem.scene.structure_factors)
-    problem.stacks[evidence.shot.index].fetch(plan)  # all of them: the stage itself follows where a few are asked
+    problem.stacks[evidence.expt.index].fetch(plan)  # all of them: the stage itself follows where a few are asked
     background = background_kind(problem, evidence, half_widths(problem))
     return make_block(problem, evidence, plan[np.arange(len(plan))[:most]], background, stage.oversample)
 
@@ -154,7 +154,7 @@ def next_stage(problem: Problem, stage: Stage, objective: PixelObjective, parame
 
 
 def _may_share_scale(problem: Problem, *, hopeless: bool) -> bool:
-    """Whether one scale a shot is worth a try: where asked for, or where the shapes are not ``hopeless``ly wrong."""
+    """Whether to try one scale an experiment: where asked for, or where the shapes are not ``hopeless``ly wrong."""
     wish = problem.settings.parameters.scale
     return wish == "frame" or (wish == "auto" and not hopeless)
 
@@ -187,7 +187,7 @@ def spread_of_spots(problem: Problem, parameters: ParameterSet) -> tuple[float, 
 def _with_amplitudes(
     problem: Problem, stage: Stage, objective: PixelObjective, fits: Sequence[BoxFit], parameters: ParameterSet
 ) -> Stage | None:
-    """The stage with one scale a shot, where the amplitudes explain the spots or the user asks for it."""
+    """The stage with one scale an experiment, where the amplitudes explain the spots or the user asks for it."""
     scatter, medians = scale_scatter(objective.blocks, fits)
     if medians and (problem.settings.parameters.scale == "frame" or scatter <= _TRUSTED_SCATTER):
         _set_scales(parameters, medians)
@@ -240,7 +240,7 @@ def _losses_by_sampling(problem: Problem, stage: Stage, parameters: ParameterSet
 
 
 def _enough(problem: Problem) -> tuple[Evidence, ...]:
-    """The first shots that together hold _ASKED spots: a shot costs more than the spots on it."""
+    """The first experiments that together hold _ASKED spots: an experiment costs more than the spots on it."""
     number = np.cumsum([len(item.observed.fitted()) for item in problem.evidence])
     return problem.evidence[: int(np.searchsorted(number, _ASKED)) + 1]
 
@@ -267,11 +267,11 @@ def _short_fit(objective: PixelObjective, parameters: ParameterSet) -> float:
 
 
 def _set_scales(parameters: ParameterSet, medians: dict[int, float]) -> None:
-    """Start each shot's scale at the median of its spots', the mean of these where shots share one."""
+    """Start each experiment's scale at the median of its spots', the mean of these where experiments share one."""
     found: dict[int, list[float]] = {}
-    for shot, median in medians.items():
-        found.setdefault(parameters.index_of(f"crystal[{shot}].scale"), []).append(median)
+    for expt, median in medians.items():
+        found.setdefault(parameters.index_of(f"crystal[{expt}].scale"), []).append(median)
     with torch.no_grad():
-        for index, of_shots in found.items():
-            parameters.values[index] = sum(of_shots) / len(of_shots)
+        for index, of_experiments in found.items():
+            parameters.values[index] = sum(of_experiments) / len(of_experiments)
         parameters.values.copy_(parameters.clamp(parameters.values.detach()))

@@ -113,7 +113,7 @@ def trainer(request: Request, folder: RunFolder, callbacks: list[Callback]) -> p
         enable_progress_bar=any(isinstance(callback, IterationBar) for callback in callbacks),
         enable_model_summary=False,
         default_root_dir=folder.path,
-        use_distributed_sampler=False,  # every process iterates; the shots were dealt out when they were read
+        use_distributed_sampler=False,  # every process iterates; the experiments were dealt out when they were read
         plugins=cluster(),
     )
 

@@ -1,4 +1,4 @@
-"""The frames of a shot, on disk: each is read when it is asked for and let go but for the pixels about shoeboxes.
+"""The frames of an experiment, on disk: each is read when asked for, and only its pixels about shoeboxes are kept.
 
 So what a fit holds grows with its shoeboxes and not with the frames or their size.
 """
@@ -68,7 +68,7 @@ class FrameReader:
 
 
 class FrameStack:
-    """The frames of one shot. One that cannot be read, or no longer, costs its own pixels alone, and is said.
+    """The frames of one experiment. One that cannot be read, or no longer, costs its own pixels alone, and is said.
 
     ``say`` is told of a frame that is lost.
     """

@@ -93,7 +93,7 @@ def plan_boxes(
 
 
 class Pixels(Protocol):
-    """Where the pixels of a shot come from. ``shapes``: (slow, fast) pixels of every panel."""
+    """Where the pixels of an experiment come from. ``shapes``: (slow, fast) pixels of every panel."""
 
     @property
     def shapes(self) -> tuple[tuple[int, int], ...]: ...

@@ -1,4 +1,4 @@
-"""What was measured for a shot: its spots, and which reflections they are."""
+"""What was measured for an experiment: its spots, and which reflections they are."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from nbtorch.models import Experiment
 from refine.indexing.index_spots import IndexingSettings, index_spots
 from refine.indexing.offset_search import SearchSettings
-from refine.scene.scene import Shot
+from refine.scene.scene import FitExperiment
 from refine.settings.fit_settings import FitSettings
 from refine.spots.find_spots import Spots
 from refine.spots.observations import Observations, hold_out
@@ -19,23 +19,25 @@ from refine.spots.spot_list import ListedSpots
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What was measured for one shot. ``rejected``: (place among the spots, reason) of those without a sure index."""
+    """What was measured for one experiment. ``rejected``: (place among the spots, reason) of those without an index."""
 
-    shot: Shot
+    expt: FitExperiment
     spots: Spots
     observed: Observations
     rejected: tuple[tuple[int, str], ...]
 
 
-def assign(shot: Shot, spots: Spots, settings: FitSettings, experiment: Experiment, *, near: bool = False) -> Evidence:
+def assign(
+    expt: FitExperiment, spots: Spots, settings: FitSettings, experiment: Experiment, *, near: bool = False
+) -> Evidence:
     """The evidence of ``spots`` with the indices that ``experiment`` gives them; ``near``: it is about right."""
     if isinstance(spots, ListedSpots):
-        return _evidence(shot, spots, settings, np.arange(len(spots)), spots.hkl, ())
-    scan = None if shot.still else shot.entry.scan
+        return _evidence(expt, spots, settings, np.arange(len(spots)), spots.hkl, ())
+    scan = None if expt.still else expt.entry.scan
     search = None if near else SearchSettings(crystal_known=_crystal_known(settings))
     how = IndexingSettings(search, tolerance=1.5 if near else IndexingSettings.tolerance)
-    indexed = index_spots(experiment, spots, scan, shot.exposures(1)[0], how)
-    return _evidence(shot, spots, settings, indexed.spot, indexed.hkl, tuple(indexed.rejected))
+    indexed = index_spots(experiment, spots, scan, expt.exposures(1)[0], how)
+    return _evidence(expt, spots, settings, indexed.spot, indexed.hkl, tuple(indexed.rejected))
 
 
 def _crystal_known(settings: FitSettings) -> bool:
@@ -45,7 +47,7 @@ def _crystal_known(settings: FitSettings) -> bool:
 
 
 def _evidence(
-    shot: Shot,
+    expt: FitExperiment,
     spots: Spots,
     settings: FitSettings,
     place: np.ndarray,
@@ -55,7 +57,7 @@ def _evidence(
     """The evidence of the spots at ``place`` [m] with indices ``hkl`` [m, 3]."""
     columns = {item.name: getattr(spots, item.name)[place] for item in fields(Spots)}
     chosen = Spots(**columns)
-    last = len(shot.images) - 1
+    last = len(expt.images) - 1
 
     def tensor(values: np.ndarray) -> torch.Tensor:
         return torch.as_tensor(np.ascontiguousarray(values))
@@ -76,4 +78,4 @@ def _evidence(
     observed = hold_out(
         observed, data.holdout, data.holdout_fraction, data.holdout_modulus, data.holdout_index, settings.seed
     )
-    return Evidence(shot, spots, observed, rejected)
+    return Evidence(expt, spots, observed, rejected)

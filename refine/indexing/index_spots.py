@@ -1,8 +1,8 @@
 """Which reflection each found spot is, from a start that may be off; the doubtful ones are left out and said why.
 
-The pattern is first brought over the spots by a search (:mod:`refine.indexing.offset_search`), then by a smooth displacement
-fitted to the matches, over and over as the tolerance narrows. Neither is a model of the instrument: they serve to find
-indices, from which the fit starts.
+The pattern is first brought over the spots by a search (:mod:`refine.indexing.offset_search`), then by a smooth
+displacement fitted to the matches, over and over as the tolerance narrows. Neither is a model of the
+instrument: they serve to find indices, from which the fit starts.
 """
 
 from __future__ import annotations

@@ -8,15 +8,15 @@ import torch
 
 from nbtorch.models import Experiment
 from refine.parameters.parameter_set import ParameterSet
-from refine.scene.scene import Shot
+from refine.scene.scene import FitExperiment
 
 
-def moved_experiment(shot: Shot, parameters: ParameterSet) -> Experiment:
-    """A copy of the shot's experiment with the parameters' current values in it."""
-    experiment = deepcopy(shot.experiment)
+def moved_experiment(expt: FitExperiment, parameters: ParameterSet) -> Experiment:
+    """A copy of the experiment's experiment with the parameters' current values in it."""
+    experiment = deepcopy(expt.model)
     state = dict(experiment.named_parameters())
     with torch.no_grad():
-        for name, value in parameters.changes(shot.index).items():
+        for name, value in parameters.changes(expt.index).items():
             if name != "scale":
                 state[name].copy_(value)
     return experiment

@@ -54,9 +54,9 @@ def _under_spot(block: Block, fit: BoxFit) -> Tensor:
 
 
 def scale_scatter(blocks: Sequence[Block], fits: Sequence[BoxFit]) -> tuple[float, dict[int, float]]:
-    """Median relative scatter of the strong boxes' scales about each shot's median, and those medians by shot.
+    """Median relative scatter of the strong boxes' scales about their experiment's median, and those medians.
 
-    Without medians where a shot has no strong box.
+    Without medians where an experiment has no strong box.
     """
     found: dict[int, tuple[float, Tensor]] = {}
     for block, fit in zip(blocks, fits, strict=True):
@@ -76,7 +76,7 @@ def scale_scatter(blocks: Sequence[Block], fits: Sequence[BoxFit]) -> tuple[floa
     if any(math.isnan(median) for median, _ in of_all.values()):
         return math.inf, {}
     scatter = torch.cat([scatter for _, scatter in of_all.values()])
-    return float(scatter.median()), {shot: median for shot, (median, _) in of_all.items()}
+    return float(scatter.median()), {expt: median for expt, (median, _) in of_all.items()}
 
 
 def robust_weights(blocks: Sequence[Block], fits: Sequence[BoxFit]) -> list[Tensor]:

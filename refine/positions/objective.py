@@ -35,7 +35,7 @@ def _curvature(weight: Tensor) -> Tensor:
 
 
 class PositionObjective:
-    """Robust least squares over the positions of all shots; the interface of :class:`refine.pixels.objective.Objective`.
+    """Robust least squares over the positions of all experiments: an objective of :mod:`refine.least_squares`.
 
     ``blocks`` and ``spread`` are this process's; the loss, its derivatives and the rms are those of all processes.
     """
@@ -59,7 +59,7 @@ class PositionObjective:
         return [found.get(id(block), empty) for block, empty in zip(self.blocks, none, strict=True)]
 
     def estimate_spread(self, parameters: ParameterSet) -> None:
-        """Set each shot's spread [3] from its residuals: 1.48 times their median absolute value."""
+        """Set each experiment's spread [3] from its residuals: 1.48 times their median absolute value."""
         for number, (block, (residual, valid)) in enumerate(zip(self.blocks, self.residuals(parameters), strict=True)):
             third = "frame" if block.positions.scan is not None else "excitation"
             least = torch.tensor([_LEAST["pixel"], _LEAST["pixel"], _LEAST[third]], dtype=residual.dtype)
@@ -103,7 +103,7 @@ class PositionObjective:
         return Linearization(self.loss(parameters), restrained(joint(own), parameters), (), tuple(scores))
 
     def rms(self, parameters: ParameterSet) -> tuple[float, float]:
-        """rms (fast, slow) in pixels over the spots of all shots."""
+        """rms (fast, slow) in pixels over the spots of all experiments."""
         rows = [torch.zeros(0, 2, dtype=torch.float64)]
         for residual, valid in self.residuals(parameters):
             rows.append(residual[valid][:, :2])

@@ -29,7 +29,7 @@ class Residuals(NamedTuple):
 
 
 class Positions(nn.Module):
-    """Where the reflections of one shot are predicted: [n, 3] of fast, slow, and frame or excitation error."""
+    """Where the reflections of one experiment are predicted: [n, 3] of fast, slow, and frame or excitation error."""
 
     def __init__(
         self, experiment: Experiment, observed: Observations, scan: ScanConfig | None, exposure: Exposure, parallax: str
@@ -78,7 +78,7 @@ def spindle_share(experiment: Experiment, hkl: Tensor, phi: Tensor) -> Tensor:
 
 
 class PositionBlock:
-    """The positions of one shot, as the solver takes them."""
+    """The positions of one experiment, as the solver takes them."""
 
     def __init__(self, index: int, positions: Positions) -> None:
         self.index = index

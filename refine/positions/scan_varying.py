@@ -53,7 +53,7 @@ def choose(
 
     ``constant`` holds the converged values without curves; ``make`` gives the parameters for a choice of kinds. Each
     choice is fitted; the one of the least loss + p·ln n is taken, p its free parameters and n the residuals (Schwarz,
-    Ann. Statist. 6, 461, 1978). Residuals are in units of their spread in the fit with most curves, for each shot.
+    Ann. Statist. 6, 461, 1978). Residuals are in units of their experiment's spread in the fit with most curves.
     """
     objective = PositionObjective(blocks)
     objective.estimate_spread(constant)
@@ -84,7 +84,7 @@ def choose(
 
 
 def _measure_spread(objective: PositionObjective, parameters: ParameterSet, freedom: float) -> None:
-    """Set each shot's spread to that of its residuals, their square times ``freedom``: numbers over degrees of freedom.
+    """Set each experiment's spread from its residuals' squares times ``freedom``: numbers over degrees of freedom.
 
     The fit itself takes none for smaller than a tenth of a pixel.
     """

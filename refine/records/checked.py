@@ -19,7 +19,7 @@ class Drawing:
 
 
 @dataclass(frozen=True)
-class ShotCheck:
+class ExperimentCheck:
     """What one still or scan holds: reflections predicted on the detector, spots found, and how far apart they are."""
 
     name: str

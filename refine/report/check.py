@@ -8,14 +8,14 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from numpy.typing import NDArray
 
-from refine.records.checked import Drawing, ShotCheck
+from refine.records.checked import Drawing, ExperimentCheck
 from refine.settings.fit_settings import DataSettings
 from refine.settings.paths import template_dir
 
 Array = NDArray[np.float64]
 
 
-def describe(row: ShotCheck) -> str:
+def describe(row: ExperimentCheck) -> str:
     """One line about a still or scan."""
     text = f"{row.name}: {row.frames} frame{'s' if row.frames != 1 else ''}"
     if row.lost:
@@ -24,7 +24,7 @@ def describe(row: ShotCheck) -> str:
     return text if row.offset is None else f"{text}, half of them within {row.offset:.1f} px of a prediction"
 
 
-def page(data: DataSettings, rows: Sequence[ShotCheck], drawings: Sequence[Drawing]) -> str:
+def page(data: DataSettings, rows: Sequence[ExperimentCheck], drawings: Sequence[Drawing]) -> str:
     """check.html: a line a still or scan, and the drawings."""
     environment = Environment(loader=FileSystemLoader(template_dir()), autoescape=True, undefined=StrictUndefined)
     template = environment.get_template("check.html.j2")

@@ -27,14 +27,14 @@ DEFAULT_N_CELLS = (20.0, 20.0, 20.0)  # until the width of the spots says better
 
 
 @dataclass(frozen=True)
-class Shot:
+class FitExperiment:
     """One block of the fit: a crystal and the frames it was exposed in. ``still``: one frame, no rocking.
 
     ``index`` is the number of its entry in the experiment list, whichever others are fitted.
     """
 
     index: int
-    experiment: Experiment
+    model: Experiment
     entry: ExperimentEntry
     images: tuple[Path, ...]
     still: bool
@@ -49,9 +49,9 @@ class Shot:
 
 @dataclass(frozen=True)
 class Scene:
-    """All shots and what they share."""
+    """All experiments and what they share."""
 
-    shots: tuple[Shot, ...]
+    experiments: tuple[FitExperiment, ...]
     detector: Detector
     structure_factors: StructureFactors
     document: ExperimentList
@@ -91,13 +91,13 @@ def build_scene(
     config = detector_for_fit(first.detector, settings)
     detector = Detector(config, chosen_groups(root_group(config), len(config.panels), settings.detector.levels))
     beams = {e.beam_index: Beam(beam_for_fit(e.beam, settings)) for _, e in entries}
-    shots = []
+    expts = []
     for index, entry in entries:
         still = entry.scan is None or settings.data.still or len(frames[index]) == 1
         crystal = Crystal(crystal_for_fit(entry, settings, 0 if still else len(frames[index])))
         experiment = Experiment(crystal, beams[entry.beam_index], detector, factors)
-        shots.append(Shot(index, experiment, entry, frames[index], still))
-    return Scene(tuple(shots), detector, factors, document, settings.data.amplitudes != "none")
+        expts.append(FitExperiment(index, experiment, entry, frames[index], still))
+    return Scene(tuple(expts), detector, factors, document, settings.data.amplitudes != "none")
 
 
 def crystal_for_fit(entry: ExperimentEntry, settings: FitSettings, frames: int) -> CrystalConfig:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Observations:
-    """n indexed spots of one shot. hkl [n, 3], panel [n]; fast, slow [n] pixels; frame [n] (0.0: start of the first).
+    """n indexed spots of one experiment. hkl [n, 3], panel [n]; fast, slow [n] pixels; frame [n] (0.0: first's start).
 
     width [n, 3] is the rms extent along fast, slow, frame; ``whole`` [n] says that a spot does not touch the first or
     last frame; ``heldout`` [n] that it only scores the fit; ``found`` [n] is its place among the spots found.

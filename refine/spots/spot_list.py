@@ -44,9 +44,9 @@ class SpotList:
     slow: Floats
     frame: Floats
 
-    def of_shot(self, found: Spots, shot: int, *, still: bool) -> ListedSpots:
-        """The rows of one shot. Width and counts are those of the spot ``found`` at the place, else of a median one."""
-        here = (np.isnan(self.frame) | (np.floor(self.frame) == shot)) if still else np.full(len(self.panel), True)
+    def of_experiment(self, found: Spots, expt: int, *, still: bool) -> ListedSpots:
+        """The rows of one experiment. Width and counts are those of the spot ``found`` there, else the median's."""
+        here = (np.isnan(self.frame) | (np.floor(self.frame) == expt)) if still else np.full(len(self.panel), True)
         panel, fast, slow, frame = (x[here] for x in (self.panel, self.fast, self.slow, self.frame))
         frame = np.full(len(panel), 0.5) if still else frame
         nearest = _nearest(found, np.stack([panel * 1e6, fast, slow, frame], axis=1))

@@ -1,4 +1,4 @@
-"""What is seen of a shot while its frames are read for the first time, one after the other."""
+"""What is seen of an experiment while its frames are read for the first time, one after the other."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ import numpy as np
 
 from refine.frames.frame_stack import FrameStack, MeasuredFrame
 from refine.frames.noise import Look, detector_noise, look
-from refine.scene.scene import Shot
+from refine.scene.scene import FitExperiment
 from refine.settings.fit_settings import DataSettings
 from refine.spots.find_spots import Spots, SpotSettings, find_spots
 
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """The spots of a shot, and what its first frame tells of the detector's noise."""
+    """The spots of an experiment, and what its first frame tells of the detector's noise."""
 
     stack: FrameStack
     spots: Spots
     look: Look
 
     def noise(self, settings: DataSettings, counting: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Gain (ADU a photon) and read-out noise (ADU) of every panel [N] where all shots are ``counting`` or not."""
+        """Gain (ADU a photon) and read-out noise (ADU) of every panel [N] where all experiments count or not."""
         detector, seen = self.stack.reader.detector, self.look
-        if counting != seen.counts:  # the shots have one detector, whose kind the first of them tells
+        if counting != seen.counts:  # the experiments have one detector, whose kind the first of them tells
             seen = look(detector, self.stack.first(), settings, counting)
         return detector_noise(detector, seen, settings)
 
 
-def survey(shot: Shot, stack: FrameStack, settings: DataSettings) -> Survey:
+def survey(expt: FitExperiment, stack: FrameStack, settings: DataSettings) -> Survey:
     """Look at every frame of ``stack`` once. Raises the NbtorchError of the last where none can be read."""
     looks: list[Look] = []
 
@@ -40,14 +40,14 @@ def survey(shot: Shot, stack: FrameStack, settings: DataSettings) -> Survey:
                 looks.append(look(stack.reader.detector, frame, settings))
             yield frame
 
-    spots = find(shot, looking())
+    spots = find(expt, looking())
     return Survey(stack, spots, looks[0])
 
 
-def find(shot: Shot, frames: Iterable[MeasuredFrame | None]) -> Spots:
-    """The spots on the frames of ``shot``, brightest first; None is a frame that is lost."""
+def find(expt: FitExperiment, frames: Iterable[MeasuredFrame | None]) -> Spots:
+    """The spots on the frames of ``expt``, brightest first; None is a frame that is lost."""
     blank = (None if frame is None else (_blank(frame), frame.valid) for frame in frames)
-    return find_spots(blank, SpotSettings(join_frames=not shot.still))
+    return find_spots(blank, SpotSettings(join_frames=not expt.still))
 
 
 def _blank(frame: MeasuredFrame) -> list[np.ndarray]:

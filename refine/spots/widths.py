@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from refine.scene.scene import Shot
+from refine.scene.scene import FitExperiment
 from refine.spots.observations import Observations
 
 _PIXEL_VARIANCE = 1 / 12  # of a point spread over one pixel, or one frame
@@ -26,38 +26,38 @@ class Widths:
     rocking: float  # degrees, rms
 
 
-def measure_widths(shots: Sequence[Shot], observed: Sequence[Observations]) -> Widths:
-    """Widths of the indexed spots of all shots.
+def measure_widths(expts: Sequence[FitExperiment], observed: Sequence[Observations]) -> Widths:
+    """Widths of the indexed spots of all experiments.
 
     A crystal of N cells makes spots of rms 0.397/N in fractional index, so N·a = 0.397·λ·airpath/(rms on the
     detector), the same along all axes; what is left of the rocking curve after that is mosaic spread.
     """
     across, rocking, sizes, residual = [], [], [], []
-    for shot, seen in zip(shots, observed, strict=True):
+    for expt, seen in zip(expts, observed, strict=True):
         width = seen.width.numpy()
         pixels = np.sqrt(np.maximum((width[:, :2] ** 2).mean(1) - _PIXEL_VARIANCE, 0.02))
         across.append(pixels)
-        detector = shot.entry.detector
+        detector = expt.entry.detector
         pixel = detector.panels[0].pixel_size[0]
         airpath = np.median(np.linalg.norm([panel.origin for panel in detector.panels], axis=1))
-        size = _SIGMA_TIMES_N * shot.entry.beam.wavelength * airpath / (pixels * pixel)
+        size = _SIGMA_TIMES_N * expt.entry.beam.wavelength * airpath / (pixels * pixel)
         sizes.append(size)
-        scan = shot.entry.scan
-        if not shot.still and scan is not None:
+        scan = expt.entry.scan
+        if not expt.still and scan is not None:
             whole = seen.whole.numpy()
             frames = np.sqrt(np.maximum(width[whole, 2] ** 2 - _PIXEL_VARIANCE, 0.01))
             rocking.append(frames * abs(scan.oscillation))
-            residual.append(np.full(whole.sum(), shot.entry.beam.wavelength) / size[whole])
+            residual.append(np.full(whole.sum(), expt.entry.beam.wavelength) / size[whole])
     size = float(np.median(np.concatenate(sizes)))
     pixel = float(np.median(np.concatenate(across)))
     turn = float(np.median(np.concatenate(rocking))) if rocking and len(np.concatenate(rocking)) else 0.0
     # a lattice of that size alone rocks over about 0.397/(size·|q|); |q| ≈ 1/(2 Å) stands for the pattern
     own = math.degrees(_SIGMA_TIMES_N / size * 2)
     mosaic = math.sqrt(max(turn**2 - own**2, 0.0))
-    crystal = shots[0].entry.crystal
+    crystal = expts[0].entry.crystal
     assert crystal is not None
     a, b, c = crystal.cell[:3]
-    oscillation = next((abs(s.entry.scan.oscillation) for s in shots if s.entry.scan is not None), 1.0) or 1.0
+    oscillation = next((abs(s.entry.scan.oscillation) for s in expts if s.entry.scan is not None), 1.0) or 1.0
     return Widths(
         math.hypot(pixel, math.sqrt(_PIXEL_VARIANCE)),
         turn / oscillation,

@@ -73,7 +73,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_carries_configs_templates_and_the_embedded_experiment(wheel: Path) -> None:
     expected = files_below("configs", "refine/configs")
-    expected |= files_below("refine/templates", "refine/templates") | files_below(
+    expected |= files_below("refine/report/templates", "refine/report/templates") | files_below(
         "refine/default_data", "refine/default_data"
     )
     assert expected

@@ -109,31 +109,31 @@ def experiments(
     return [Experiment(Crystal(config), beam, detector, factors) for config in configs]
 
 
-def parameter_rows(shots: Sequence[Experiment], settings: ParameterSettings | None = None) -> list[Parameter]:
-    """The parameters of ``shots`` in the order of a fit."""
+def parameter_rows(expts: Sequence[Experiment], settings: ParameterSettings | None = None) -> list[Parameter]:
+    """The parameters of ``expts`` in the order of a fit."""
     flags = settings or ParameterSettings(detector_shift=True, detector_rotation=True)
     fit = FitSettings(data=DataSettings("none.expt"), parameters=flags)
-    rows = detector_parameters(shots[0].detector, flags) + beam_parameters(shots[0].beam, flags)
-    for index, shot in enumerate(shots):
+    rows = detector_parameters(expts[0].detector, flags) + beam_parameters(expts[0].beam, flags)
+    for index, expt in enumerate(expts):
         rows += orientation_parameters(index, flags.orientation)
-        rows += cell_parameters(index, shot.crystal, fit)
-        rows += size_parameters(index, shot.crystal, flags)
+        rows += cell_parameters(index, expt.crystal, fit)
+        rows += size_parameters(index, expt.crystal, flags)
         rows.append(scale_parameter(index, free=False))
     return rows
 
 
-def start_tensors(shots: Sequence[Experiment]) -> list[dict[str, Tensor]]:
-    """The start of every tensor that a parameter may move, for each shot."""
+def start_tensors(expts: Sequence[Experiment]) -> list[dict[str, Tensor]]:
+    """The start of every tensor that a parameter may move, for each experiment."""
     one = torch.ones(1, dtype=torch.float64)
-    return [{**{name: p.detach().clone() for name, p in shot.named_parameters()}, "scale": one} for shot in shots]
+    return [{**{name: p.detach().clone() for name, p in expt.named_parameters()}, "scale": one} for expt in expts]
 
 
 def parameter_set(
-    shots: Sequence[Experiment], free: Sequence[str], settings: ParameterSettings | None = None, fix: Sequence[str] = ()
+    expts: Sequence[Experiment], free: Sequence[str], settings: ParameterSettings | None = None, fix: Sequence[str] = ()
 ) -> ParameterSet:
-    """The parameters of ``shots`` with those alone free that a pattern of ``free`` names."""
-    rows = switch(switch(parameter_rows(shots, settings), ["*"], free), fix, [])
-    return ParameterSet(rows, start_tensors(shots))
+    """The parameters of ``expts`` with those alone free that a pattern of ``free`` names."""
+    rows = switch(switch(parameter_rows(expts, settings), ["*"], free), fix, [])
+    return ParameterSet(rows, start_tensors(expts))
 
 
 def displaced(parameters: ParameterSet, moved: Mapping[str, float]) -> Tensor:
@@ -145,20 +145,20 @@ def displaced(parameters: ParameterSet, moved: Mapping[str, float]) -> Tensor:
     return values
 
 
-def plan(shot: Experiment, half: int = 3, *, brightest: int | None = None) -> BoxPlan:
-    """Boxes around what ``shot`` excites, the best excited first."""
-    seen = excited_reflections(shot, EXPOSURE, margin=0.35)
+def plan(expt: Experiment, half: int = 3, *, brightest: int | None = None) -> BoxPlan:
+    """Boxes around what ``expt`` excites, the best excited first."""
+    seen = excited_reflections(expt, EXPOSURE, margin=0.35)
     order = np.argsort(np.abs(seen.miss), kind="stable")[:brightest]
     centre = np.stack([seen.fast, seen.slow, np.full(len(seen), 0.5)], axis=1)
     boxes, _ = plan_boxes(
-        shot.detector.config, seen.hkl[order], seen.panel[order], centre[order], (half, 0), n_frames=1
+        expt.detector.config, seen.hkl[order], seen.panel[order], centre[order], (half, 0), n_frames=1
     )
     return boxes
 
 
-def empty_boxes(shot: Experiment, boxes: BoxPlan, gain: float = 1.0, readout: float = 0.0) -> Shoeboxes:
+def empty_boxes(expt: Experiment, boxes: BoxPlan, gain: float = 1.0, readout: float = 0.0) -> Shoeboxes:
     """The pixels of ``boxes`` with no counts in them."""
-    frame = [np.zeros((SIZE, SIZE)) for _ in shot.detector.config.panels]
+    frame = [np.zeros((SIZE, SIZE)) for _ in expt.detector.config.panels]
     panels = np.ones(len(frame))
     pixels = HeldPixels([frame], [[image == 0 for image in frame]])
     return cut(boxes, pixels, (gain * panels, readout * panels))
@@ -210,7 +210,7 @@ class Tiny:
 
 
 def simulate(
-    shots: Sequence[Experiment],
+    expts: Sequence[Experiment],
     parameters: ParameterSet,
     truth: Tensor,
     strength: float = 1.0,
@@ -221,16 +221,16 @@ def simulate(
     gain: float = 1.0,
     readout: float = 0.0,
 ) -> Tiny:
-    """The measurement of ``shots`` with the parameters at ``truth``, in boxes around the spots of the start.
+    """The measurement of ``expts`` with the parameters at ``truth``, in boxes around the spots of the start.
 
     ``strength`` multiplies every spot: the amplitudes are then not what the detector saw.
     """
     blocks, means = [], []
     with torch.no_grad():
         parameters.values.copy_(truth)
-        for index, shot in enumerate(shots):
-            boxes = empty_boxes(shot, plan(shot, half, brightest=brightest), gain, readout)
-            block = Block(index, shot, [EXPOSURE], boxes, RenderSettings(oversample=1), background)
+        for index, expt in enumerate(expts):
+            boxes = empty_boxes(expt, plan(expt, half, brightest=brightest), gain, readout)
+            block = Block(index, expt, [EXPOSURE], boxes, RenderSettings(oversample=1), background)
             photons = block.model(parameters)
             means.append(torch.where(boxes.valid, strength * photons + BACKGROUND, 0))
             blocks.append(block)

@@ -1,7 +1,7 @@
 """Every flag of the nanoBragg command, as data: names, values, unit, target, default, help.
 
-A target names a field of :class:`nbtorch.nanobragg.resolve.stated.Stated`. A flag with several targets sets each of them. Units
-are the user's; ``read`` converts them to mm, Å and degrees. This module imports nothing heavy: help must be quick.
+A target names a field of :class:`nbtorch.nanobragg.resolve.stated.Stated`. A flag with several targets sets each of
+them. Units are the user's; ``read`` converts them to mm, Å and degrees. It imports nothing heavy: help must be quick.
 """
 
 from __future__ import annotations

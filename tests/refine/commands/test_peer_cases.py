@@ -167,8 +167,8 @@ def test_a_detector_and_six_orientations_together(tmp_path: Path) -> None:
     assert sigma(found, f"detector.{group_name(found)}.rot_normal") is None
     truth = truth_of("geom_small")
     turns = [
-        misorientation(basis(tmp_path / "out", number), true_basis(shot["A"]))
-        for number, shot in enumerate(truth["shots"])
+        misorientation(basis(tmp_path / "out", number), true_basis(expt["A"]))
+        for number, expt in enumerate(truth["experiments"])
     ]
     assert np.abs(np.array(turns)[:, :2]).max() < 0.02  # degrees, about axes across the beam
     about_beam = np.array(turns)[:, 2]

@@ -74,10 +74,10 @@ def found(folder: Path) -> Iterator[dict[str, Any]]:
     """The result of a fit during which one still vanishes."""
     survey = refine.fit.prepare.survey
 
-    def vanishing(shot: Any, *rest: Any) -> Any:
-        if shot.index == VANISHES:
-            shot.images[0].unlink()
-        return survey(shot, *rest)
+    def vanishing(expt: Any, *rest: Any) -> Any:
+        if expt.index == VANISHES:
+            expt.images[0].unlink()
+        return survey(expt, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(refine.fit.prepare, "survey", vanishing)

@@ -227,7 +227,7 @@ def test_spindle_steps_are_as_fine_as_the_rocking_curve(fitted: Problem) -> None
     sharp = replace(fitted, widths=replace(fitted.widths, rocking=small.OSCILLATION / 4.5))
     assert shoebox_choice.phi_steps(sharp, evidence) == 5
     assert shoebox_choice.phi_steps(asked(fitted, render=RenderingSettings(phi_steps=7)), evidence) == 7
-    assert shoebox_choice.phi_steps(fitted, replace(evidence, shot=replace(evidence.shot, still=True))) == 1
+    assert shoebox_choice.phi_steps(fitted, replace(evidence, expt=replace(evidence.expt, still=True))) == 1
 
 
 def test_the_sampling_that_simulated_the_pixels_is_found(tmp_path: Path) -> None:
@@ -255,9 +255,9 @@ def test_asking_for_the_sampling_moves_nothing(fitted: Problem) -> None:
 def tiny_objective(
     rng: np.random.Generator, *, flat: bool = True, strength: float = 2.0, free_scales: bool = True
 ) -> tuple[PixelObjective, tiny.Tiny]:
-    shots = tiny.experiments(2, flat=flat)
-    parameters = tiny.parameter_set(shots, ["crystal[*].rot_*"])
-    made = tiny.simulate(shots, parameters, parameters.start, strength)
+    expts = tiny.experiments(2, flat=flat)
+    parameters = tiny.parameter_set(expts, ["crystal[*].rot_*"])
+    made = tiny.simulate(expts, parameters, parameters.start, strength)
     return made.objective(rng, free_scales=free_scales), made
 
 

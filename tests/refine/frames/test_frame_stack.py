@@ -157,10 +157,10 @@ def test_a_still_that_vanishes_after_its_spots_were_found_costs_that_still_alone
     small.write_stills(tmp_path, 3)
     survey = refine.fit.prepare.survey
 
-    def vanishing(shot: Any, *rest: Any) -> Any:
-        seen = survey(shot, *rest)
-        if shot.index == 1:
-            shot.images[0].unlink()
+    def vanishing(expt: Any, *rest: Any) -> Any:
+        seen = survey(expt, *rest)
+        if expt.index == 1:
+            expt.images[0].unlink()
         return seen
 
     monkeypatch.setattr(refine.fit.prepare, "survey", vanishing)

@@ -169,15 +169,15 @@ def test_frames_count_from_the_first_of_each_box() -> None:
 
 
 def test_the_rendered_spots_of_boxes_are_those_of_the_whole_frame() -> None:
-    (shot,) = tiny.experiments()
-    boxes = tiny.empty_boxes(shot, tiny.plan(shot, 3))
-    parameters = tiny.parameter_set([shot], ["crystal[0].rot_*"])
+    (expt,) = tiny.experiments()
+    boxes = tiny.empty_boxes(expt, tiny.plan(expt, 3))
+    parameters = tiny.parameter_set([expt], ["crystal[0].rot_*"])
     settings = RenderSettings(oversample=1)
-    spots = Block(0, shot, [tiny.EXPOSURE], boxes, settings, "constant").model(parameters)
+    spots = Block(0, expt, [tiny.EXPOSURE], boxes, settings, "constant").model(parameters)
     from nbtorch.render import Renderer
 
     with torch.no_grad():
-        image = Renderer(shot, settings=settings).images(tiny.EXPOSURE)[0]
+        image = Renderer(expt, settings=settings).images(tiny.EXPOSURE)[0]
     whole = image[boxes.slow.long(), boxes.fast.long()]
     assert spots[boxes.valid].equal(whole[boxes.valid])
     assert not spots[~boxes.valid].any()

@@ -1,4 +1,4 @@
-"""What was measured for a shot: spots on frames of which some are lost, indices, and the spots left out."""
+"""What was measured for an experiment: spots on frames of which some are lost, indices, and the spots left out."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def scene(folder: Path) -> Scene:
 
 @pytest.fixture(scope="module")
 def stack(scene: Scene) -> FrameStack:
-    return FrameStack(scene.shots[0].images, FrameReader(scene.shots[0].entry.detector, None), quiet)
+    return FrameStack(scene.experiments[0].images, FrameReader(scene.experiments[0].entry.detector, None), quiet)
 
 
 def test_a_lost_frame_costs_its_own_spots_alone(folder: Path, scene: Scene, stack: FrameStack) -> None:
     frames = [*stack.frames()]
-    whole, part = find(scene.shots[0], frames), find(scene.shots[0], [*frames[:2], None])
+    whole, part = find(scene.experiments[0], frames), find(scene.experiments[0], [*frames[:2], None])
     early = whole.last_frame < 2
     assert 0 < early.sum() < len(whole)
     assert part.last_frame.max() == 1
@@ -61,23 +61,23 @@ def test_moving_the_parameters_moves_a_copy(folder: Path, scene: Scene) -> None:
     parameters = parameter_set(scene, settings_of(folder))
     with torch.no_grad():
         parameters.values[0] += 0.25
-    moved = moved_experiment(scene.shots[0], parameters)
+    moved = moved_experiment(scene.experiments[0], parameters)
     assert float(moved.detector.shift[0, 0].detach()) == pytest.approx(0.25)
-    assert not scene.shots[0].experiment.detector.shift.detach().any()
+    assert not scene.experiments[0].model.detector.shift.detach().any()
 
 
 def test_spots_get_the_indices_of_the_experiment_that_predicts_them(
     folder: Path, scene: Scene, stack: FrameStack
 ) -> None:
-    shot, settings = scene.shots[0], settings_of(folder)
-    spots = find(shot, stack.frames())
+    expt, settings = scene.experiments[0], settings_of(folder)
+    spots = find(expt, stack.frames())
     parameters = parameter_set(scene, settings)
     names = [row.name for row in parameters.parameters_]
     with torch.no_grad():
         for name, value in small.truth().items():
             parameters.values[names.index(name)] = value
-    truth = assign(shot, spots, settings, moved_experiment(shot, parameters), near=True)
-    start = assign(shot, spots, settings, shot.experiment)
+    truth = assign(expt, spots, settings, moved_experiment(expt, parameters), near=True)
+    start = assign(expt, spots, settings, expt.model)
     sure = {int(f): tuple(h) for f, h in zip(truth.observed.found, truth.observed.hkl.tolist(), strict=True)}
     given = {int(f): tuple(h) for f, h in zip(start.observed.found, start.observed.hkl.tolist(), strict=True)}
     both = sure.keys() & given.keys()
@@ -86,31 +86,31 @@ def test_spots_get_the_indices_of_the_experiment_that_predicts_them(
 
 
 def test_every_spot_has_an_index_or_a_reason(folder: Path, scene: Scene, stack: FrameStack) -> None:
-    shot, settings = scene.shots[0], settings_of(folder)
-    spots = find(shot, stack.frames())
-    evidence = assign(shot, spots, settings, shot.experiment)
+    expt, settings = scene.experiments[0], settings_of(folder)
+    spots = find(expt, stack.frames())
+    evidence = assign(expt, spots, settings, expt.model)
     told = sorted([*evidence.observed.found.tolist(), *(place for place, _ in evidence.rejected)])
     assert told == list(range(len(spots)))
     assert all(reason for _, reason in evidence.rejected)
     seen = evidence.observed
     assert np.array_equal(seen.fast.numpy(), spots.fast[seen.found.numpy()])
-    last = len(shot.images) - 1
+    last = len(expt.images) - 1
     first_and_last = spots.first_frame[seen.found.numpy()], spots.last_frame[seen.found.numpy()]
     assert np.array_equal(seen.whole.numpy(), (first_and_last[0] > 0) & (first_and_last[1] < last))
 
 
 def test_spots_are_held_out_as_asked(folder: Path, scene: Scene, stack: FrameStack) -> None:
-    shot = scene.shots[0]
-    spots = find(shot, stack.frames())
+    expt = scene.experiments[0]
+    spots = find(expt, stack.frames())
     held = [
-        assign(shot, spots, settings_of(folder, holdout="frame", holdout_index=i), shot.experiment).observed.heldout
+        assign(expt, spots, settings_of(folder, holdout="frame", holdout_index=i), expt.model).observed.heldout
         for i in range(3)
     ]
     assert torch.stack(held).sum(0).eq(1).all()
 
 
 def test_a_still_has_no_neighbours_in_time(folder: Path, scene: Scene, stack: FrameStack) -> None:
-    shot = replace(scene.shots[0], still=True)
-    one = find(shot, stack.frames())
+    expt = replace(scene.experiments[0], still=True)
+    one = find(expt, stack.frames())
     assert np.array_equal(one.first_frame, one.last_frame)
-    assert len(one) > len(find(scene.shots[0], stack.frames()))
+    assert len(one) > len(find(scene.experiments[0], stack.frames()))

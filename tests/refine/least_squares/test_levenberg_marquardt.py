@@ -163,11 +163,11 @@ OFF = {
 def test_a_displaced_start_converges_to_the_truth_within_its_sigmas(
     rng: np.random.Generator, *, free_scales: bool
 ) -> None:
-    shots = tiny.experiments(2)
+    expts = tiny.experiments(2)
     free = ["detector.*.shift_*", "crystal[*].rot_*", "crystal[*].n_*", *([] if free_scales else ["*.scale"])]
-    parameters = tiny.parameter_set(shots, free)
+    parameters = tiny.parameter_set(expts, free)
     off = OFF if free_scales else OFF | {"crystal[0].scale": 0.3}
-    made = tiny.simulate(shots, parameters, tiny.displaced(parameters, off))
+    made = tiny.simulate(expts, parameters, tiny.displaced(parameters, off))
     objective = made.objective(rng, free_scales=free_scales)
     made.start()
     steps = []
@@ -182,9 +182,9 @@ def test_a_displaced_start_converges_to_the_truth_within_its_sigmas(
 
 
 def test_a_step_asks_no_gradient_of_the_models() -> None:
-    shots = tiny.experiments(1)
-    parameters = tiny.parameter_set(shots, ["crystal[0].rot_*"])
-    made = tiny.simulate(shots, parameters, parameters.start, brightest=5)
+    expts = tiny.experiments(1)
+    parameters = tiny.parameter_set(expts, ["crystal[0].rot_*"])
+    made = tiny.simulate(expts, parameters, parameters.start, brightest=5)
     values = parameters.values.detach().clone()
     LevenbergMarquardt().step(made.objective(np.random.default_rng(1)), made.start())
     assert parameters.values.grad is None
@@ -193,12 +193,12 @@ def test_a_step_asks_no_gradient_of_the_models() -> None:
 
 
 def test_restrained_and_unrestrained_agree_where_the_restraint_is_loose() -> None:
-    shots = tiny.experiments(1)
-    rows = tiny.parameter_set(shots, ["crystal[0].rot_*"]).parameters_
+    expts = tiny.experiments(1)
+    rows = tiny.parameter_set(expts, ["crystal[0].rot_*"]).parameters_
     ends = []
     for restraint in (None, 1e6, 1e-9):
-        parameters = ParameterSet([replace(row, restraint=restraint) for row in rows], tiny.start_tensors(shots))
-        made = tiny.simulate(shots, parameters, tiny.displaced(parameters, {"crystal[0].rot_z": 0.05}), brightest=8)
+        parameters = ParameterSet([replace(row, restraint=restraint) for row in rows], tiny.start_tensors(expts))
+        made = tiny.simulate(expts, parameters, tiny.displaced(parameters, {"crystal[0].rot_z": 0.05}), brightest=8)
         objective = made.objective()
         iterate(LevenbergMarquardt(), objective, made.start(), most=8)
         ends.append(parameters.values.detach()[parameters.free].clone())

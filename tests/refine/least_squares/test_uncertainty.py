@@ -26,9 +26,9 @@ def scene(
     free: Sequence[str] = FREE, crystals: int = 1, strength: float = 1.0, panels: int = 1, **more: object
 ) -> tiny.Tiny:
     """Simulated at the start, so that its fits are of noise alone."""
-    shots = tiny.experiments(crystals, panels)
-    parameters = tiny.parameter_set(shots, free)
-    return tiny.simulate(shots, parameters, parameters.start, strength, **more)  # type: ignore[arg-type]
+    expts = tiny.experiments(crystals, panels)
+    parameters = tiny.parameter_set(expts, free)
+    return tiny.simulate(expts, parameters, parameters.start, strength, **more)  # type: ignore[arg-type]
 
 
 def known_of(objective: PixelObjective, parameters: ParameterSet) -> Uncertainty:
@@ -203,10 +203,10 @@ def test_a_tilt_of_the_beam_and_a_shift_of_the_detector_are_named_together() -> 
 
 
 def test_a_parameter_that_nothing_depends_on_is_named_alone() -> None:
-    shots = tiny.experiments(1)
-    shots[0].beam = Beam(replace(tiny.beam_config(), kahn_factor=0.5))
-    parameters = tiny.parameter_set(shots, ["beam.polarization_fraction", "detector.*.shift_fast"])
-    made = tiny.simulate(shots, parameters, parameters.start)
+    expts = tiny.experiments(1)
+    expts[0].beam = Beam(replace(tiny.beam_config(), kahn_factor=0.5))
+    parameters = tiny.parameter_set(expts, ["beam.polarization_fraction", "detector.*.shift_fast"])
+    made = tiny.simulate(expts, parameters, parameters.start)
     (direction,) = known_of(made.objective(), made.start()).undetermined
     assert direction.combination == "+1 beam.polarization_fraction"
     assert "nothing in the data depends on it" in direction.reason

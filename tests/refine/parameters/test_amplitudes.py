@@ -86,24 +86,24 @@ def factors_of(space_group: str, friedel: bool = True) -> StructureFactors:
     return StructureFactors(hkl, tiny.AMPLITUDE * values, group=group)
 
 
-def shots_of(count: int = 1, panels: int = 1, **changes: Any) -> list[Experiment]:
+def experiments_of(count: int = 1, panels: int = 1, **changes: Any) -> list[Experiment]:
     groups = chosen_groups(root_group(tiny.detector_config(panels)), panels, (0, 1) if panels > 1 else (0,))
     factors = factors_of("P 2 2 2")
-    shots = tiny.experiments(count, panels=panels, groups=groups, **changes)
-    for shot in shots:
-        shot.structure_factors = factors
-    return shots
+    expts = tiny.experiments(count, panels=panels, groups=groups, **changes)
+    for expt in expts:
+        expt.structure_factors = factors
+    return expts
 
 
 def made(
-    shots: list[Experiment], free: tuple[str, ...], settings: ParameterSettings = ON
+    expts: list[Experiment], free: tuple[str, ...], settings: ParameterSettings = ON
 ) -> tuple[PixelObjective, Any]:
-    """The objective of ``shots`` at the truth with all their amplitudes free, one scale each; its simulation."""
-    seen = torch.as_tensor(np.concatenate([tiny.plan(shot).hkl for shot in shots]))
-    rows = switch(switch(tiny.parameter_rows(shots), ["*"], free), [], [])
-    rows += amplitude_parameters(shots[0].structure_factors, seen, "P 2 2 2", settings)
-    parameters = ParameterSet(rows, tiny.start_tensors(shots))
-    scene = tiny.simulate(shots, parameters, parameters.start)
+    """The objective of ``expts`` at the truth with all their amplitudes free, one scale each; its simulation."""
+    seen = torch.as_tensor(np.concatenate([tiny.plan(expt).hkl for expt in expts]))
+    rows = switch(switch(tiny.parameter_rows(expts), ["*"], free), [], [])
+    rows += amplitude_parameters(expts[0].structure_factors, seen, "P 2 2 2", settings)
+    parameters = ParameterSet(rows, tiny.start_tensors(expts))
+    scene = tiny.simulate(expts, parameters, parameters.start)
     objective = scene.objective(free_scales=False)
     find_amplitudes(objective.blocks, parameters)
     return objective, scene
@@ -125,7 +125,7 @@ def test_a_parameter_begins_at_the_amplitude_given_and_stays_above_zero() -> Non
 @pytest.mark.parametrize("panels", [1, 2])
 @pytest.mark.parametrize("mosaic", [MosaicConfig(), MosaicConfig(0.3, 5)])
 def test_few_columns_make_the_jacobian_of_forward_mode(panels: int, mosaic: MosaicConfig) -> None:
-    objective, scene = made(shots_of(2, panels, mosaic=mosaic), ("detector.*", "crystal[*].rot_*", "*.scale"))
+    objective, scene = made(experiments_of(2, panels, mosaic=mosaic), ("detector.*", "crystal[*].rot_*", "*.scale"))
     parameters = scene.start()
     amplitudes = [i for i in parameters.free if is_amplitude(parameters.parameters_[i].name)]
     for block in objective.blocks:
@@ -137,14 +137,14 @@ def test_few_columns_make_the_jacobian_of_forward_mode(panels: int, mosaic: Mosa
         assert spots.allclose(expected_spots, rtol=1e-12)
         off, size = (columns - expected).abs().amax((0, 1)), expected.abs().amax((0, 1))
         own = torch.tensor([index in amplitudes for index in parameters.of_block(block.index)])
-        assert float((off / size)[~own].nan_to_num().max()) < 1e-9  # as tests/refine/test_jacobian.py
+        assert float((off / size)[~own].nan_to_num().max()) < 1e-9  # as tests/refine/pixels/test_jacobian.py
         # what shines less than 1e-8 of a whole spot counts as dark; worst seen 1.2e-14
         assert float(off[own].max() / size[own].max()) < 1e-11
         assert bool((size[own] > 1e-3 * size[own].max()).sum() > 10)
 
 
 def test_the_derivative_by_amplitudes_is_that_of_finite_differences() -> None:
-    objective, scene = made(shots_of(), ("*.scale",))
+    objective, scene = made(experiments_of(), ("*.scale",))
     parameters, block = scene.start(), objective.blocks[0]
     place = [i for i in parameters.free if is_amplitude(parameters.parameters_[i].name)][:6]
     values = parameters.values.detach()[place].clone().requires_grad_(True)
@@ -156,7 +156,7 @@ def test_the_derivative_by_amplitudes_is_that_of_finite_differences() -> None:
 
 
 def test_sums_and_leverage_of_few_columns_are_those_of_all() -> None:
-    objective, scene = made(shots_of(2), ("detector.*", "crystal[*].rot_*", "*.scale"))
+    objective, scene = made(experiments_of(2), ("detector.*", "crystal[*].rot_*", "*.scale"))
     parameters = scene.start()
     for score in objective.linearize(parameters).scores:
         matrix, gradient = score.total()
@@ -171,11 +171,11 @@ def test_sums_and_leverage_of_few_columns_are_those_of_all() -> None:
 
 
 def test_an_amplitude_that_shines_in_no_box_is_held() -> None:
-    shots = shots_of()
-    seen = torch.as_tensor(np.concatenate([tiny.plan(shots[0]).hkl, [[11, 11, 11]]]))
-    rows = [*tiny.parameter_rows(shots), *amplitude_parameters(shots[0].structure_factors, seen, "P 2 2 2", ON)]
-    parameters = ParameterSet(rows, tiny.start_tensors(shots))
-    objective = tiny.simulate(shots, parameters, parameters.start).objective(free_scales=False)
+    expts = experiments_of()
+    seen = torch.as_tensor(np.concatenate([tiny.plan(expts[0]).hkl, [[11, 11, 11]]]))
+    rows = [*tiny.parameter_rows(expts), *amplitude_parameters(expts[0].structure_factors, seen, "P 2 2 2", ON)]
+    parameters = ParameterSet(rows, tiny.start_tensors(expts))
+    objective = tiny.simulate(expts, parameters, parameters.start).objective(free_scales=False)
     find_amplitudes(objective.blocks, parameters)
     names = {parameters.parameters_[i].name for i in parameters.free if is_amplitude(parameters.parameters_[i].name)}
     assert names
@@ -183,8 +183,8 @@ def test_an_amplitude_that_shines_in_no_box_is_held() -> None:
 
 
 def test_amplitudes_off_by_their_sigma_come_back_with_errors_as_they_say() -> None:
-    shots = shots_of(3)
-    objective, scene = made(shots, ("*.scale",))
+    expts = experiments_of(3)
+    objective, scene = made(expts, ("*.scale",))
     rng = np.random.default_rng(8)
     parameters = scene.start()
     off = [i for i in parameters.free if is_amplitude(parameters.parameters_[i].name)]
@@ -197,7 +197,7 @@ def test_amplitudes_off_by_their_sigma_come_back_with_errors_as_they_say() -> No
         entries = tuple(replace(entry, offset=row.start * (factor - 1)) for entry in row.entries)
         given = row.start * factor
         rows[place] = replace(row, start=given, entries=entries, restraint=0.1 * given, lower=0.01 * given)
-    fit = ParameterSet(rows, tiny.start_tensors(shots))
+    fit = ParameterSet(rows, tiny.start_tensors(expts))
     fit.release(parameters.free)
     noisy = tiny.with_counts(objective, scene.counts(rng))
     solver = LevenbergMarquardt()
@@ -212,7 +212,7 @@ def test_amplitudes_off_by_their_sigma_come_back_with_errors_as_they_say() -> No
 
 
 def test_a_restraint_in_proportion_pulls_as_its_loss_falls() -> None:
-    _, scene = made(shots_of(), ("*.scale",))
+    _, scene = made(experiments_of(), ("*.scale",))
     parameters = scene.start()
     index = next(i for i in parameters.free if is_amplitude(parameters.parameters_[i].name))
     start, losses = float(parameters.start[index]), []
@@ -236,13 +236,13 @@ def test_a_restraint_in_proportion_pulls_as_its_loss_falls() -> None:
 
 
 def test_without_restraints_one_scale_is_held_and_that_is_said() -> None:
-    shots = shots_of(2)
-    seen = torch.as_tensor(tiny.plan(shots[0]).hkl)
+    expts = experiments_of(2)
+    seen = torch.as_tensor(tiny.plan(expts[0]).hkl)
     loose = replace(ON, amplitude_sigma=None)
-    scales = [replace(row, free=True) for row in tiny.parameter_rows(shots) if row.name.endswith("scale")]
+    scales = [replace(row, free=True) for row in tiny.parameter_rows(expts) if row.name.endswith("scale")]
 
     def rows(settings: ParameterSettings) -> list[Any]:
-        return [*scales, *amplitude_parameters(shots[0].structure_factors, seen, "P 2 2 2", settings)]
+        return [*scales, *amplitude_parameters(expts[0].structure_factors, seen, "P 2 2 2", settings)]
 
     held = with_scale_held(rows(loose))
     assert [row.name for row in held if not row.free] == ["crystal[0].scale"]
@@ -254,7 +254,7 @@ def test_without_restraints_one_scale_is_held_and_that_is_said() -> None:
 
 
 def test_amplitudes_and_scales_that_nothing_holds_are_named_undetermined() -> None:
-    objective, scene = made(shots_of(2), ("*.scale",), replace(ON, amplitude_sigma=None))
+    objective, scene = made(experiments_of(2), ("*.scale",), replace(ON, amplitude_sigma=None))
     parameters = scene.start()
     known = uncertainty(objective, parameters, objective.linearize(parameters))
     assert any("larger amplitudes as well as larger scales" in row.reason for row in known.undetermined)
@@ -311,7 +311,7 @@ def test_mates_of_their_own_stand_in_columns_of_their_own(tmp_path: Path) -> Non
 
 
 def test_hundreds_of_amplitudes_do_not_fill_the_tables_of_parameters() -> None:
-    objective, scene = made(shots_of(), ("*.scale",))
+    objective, scene = made(experiments_of(), ("*.scale",))
     parameters = scene.start()
     rows = parameter_rows(parameters, uncertainty(objective, parameters, objective.linearize(parameters)), True)
     others, amplitudes = split(rows, CRYSTAL, friedel=True)

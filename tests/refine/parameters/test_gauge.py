@@ -22,9 +22,9 @@ MOVES = ParameterSettings(detector_shift=True, detector_rotation=True)
 
 
 def halves(free: tuple[str, ...], groups: tuple[PanelGroup, ...] = (WHOLE, LEFT, RIGHT)) -> tiny.Tiny:
-    shots = tiny.experiments(2, 2, groups=groups)
-    parameters = tiny.parameter_set(shots, free)
-    return tiny.simulate(shots, parameters, parameters.start, 3.0)
+    expts = tiny.experiments(2, 2, groups=groups)
+    parameters = tiny.parameter_set(expts, free)
+    return tiny.simulate(expts, parameters, parameters.start, 3.0)
 
 
 def test_a_common_motion_of_all_parts_is_one_of_the_whole() -> None:
@@ -47,8 +47,8 @@ def test_bodies_that_share_no_panel_have_no_gauge(groups: tuple[PanelGroup, ...]
 
 def test_parts_are_restrained_only_where_a_whole_moves_too() -> None:
     for groups, expected in (((WHOLE, LEFT, RIGHT), [None, 0.15, 0.15]), ((LEFT, RIGHT), [None, None])):
-        (shot,) = tiny.experiments(1, 2, groups=groups)
-        rows = detector_parameters(shot.detector, MOVES)
+        (expt,) = tiny.experiments(1, 2, groups=groups)
+        rows = detector_parameters(expt.detector, MOVES)
         assert [row.restraint for row in rows[::6]] == [s if s is None else pytest.approx(s) for s in expected]
 
 
@@ -93,8 +93,8 @@ def test_the_variance_of_the_gauge_is_what_restraints_alone_would_leave() -> Non
 def test_the_sandwich_of_positions_is_their_scatter_where_many_indices_are_wrong(rng: np.random.Generator) -> None:
     """Weights alone would count outliers as measurements, and make the sigmas too small."""
     block, _, truth = measured(rng)
-    (shot,) = tiny.experiments()
-    parameters = tiny.parameter_set([shot], ("detector.*.shift_fast", "detector.*.shift_slow"))
+    (expt,) = tiny.experiments()
+    parameters = tiny.parameter_set([expt], ("detector.*.shift_fast", "detector.*.shift_slow"))
     with torch.no_grad():
         parameters.values.copy_(truth)
         predicted = block.target - block.residuals(parameters).value

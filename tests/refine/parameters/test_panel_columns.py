@@ -23,10 +23,10 @@ def made() -> tuple[PixelObjective, ParameterSet]:
     """A crystal before two panels that move as a whole and each, all of it a little off."""
     config = tiny.detector_config(2)
     groups = chosen_groups(root_group(config), 2, (0, 1))
-    shots = tiny.experiments(panels=2, groups=groups)
-    parameters = tiny.parameter_set(shots, FREE)
+    expts = tiny.experiments(panels=2, groups=groups)
+    parameters = tiny.parameter_set(expts, FREE)
     truth = tiny.displaced(parameters, {"detector.left.rot_slow": 0.1, "detector.right.shift_fast": 0.03})
-    fit = tiny.simulate(shots, parameters, truth)
+    fit = tiny.simulate(expts, parameters, truth)
     return fit.objective(free_scales=False), fit.start(truth)
 
 
@@ -43,7 +43,7 @@ def test_few_columns_make_the_whole_jacobian(made: tuple[PixelObjective, Paramet
     expected_spots, expected = objective.blocks[0].forward_mode(parameters)
     assert spots.allclose(expected_spots, rtol=1e-12)
     size = expected.abs().amax((0, 1))
-    assert float(((columns - expected).abs().amax((0, 1)) / size).max()) < 1e-9  # as tests/refine/test_jacobian.py
+    assert float(((columns - expected).abs().amax((0, 1)) / size).max()) < 1e-9  # as tests/refine/pixels/test_jacobian.py
 
 
 def test_sums_are_those_of_the_whole_scores(made: tuple[PixelObjective, ParameterSet]) -> None:

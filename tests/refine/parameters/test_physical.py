@@ -323,10 +323,10 @@ SWITCHED = {
 @pytest.mark.parametrize("word", SWITCHED)
 def test_each_word_frees_its_own_parameters(word: str) -> None:
     off = ParameterSettings(**{f.name: False for f in fields(ParameterSettings) if isinstance(f.default, bool)})
-    shots = tiny.experiments(mosaic=MosaicConfig(0.1, 8))
+    expts = tiny.experiments(mosaic=MosaicConfig(0.1, 8))
     flags = replace(off, **{word: True})
-    rows = tiny.parameter_rows(shots, replace(flags, bandwidth=False)) + mosaic_parameters(
-        0, shots[0].crystal, flags.mosaic_spread
+    rows = tiny.parameter_rows(expts, replace(flags, bandwidth=False)) + mosaic_parameters(
+        0, expts[0].crystal, flags.mosaic_spread
     )
     spectrum = ((-0.01, 1.0), (0.01, 2.0))
     rows += beam_parameters(Beam(replace(tiny.beam_config(), kahn_factor=0.5, spectrum=spectrum)), flags)

@@ -72,15 +72,15 @@ def test_the_loss_of_a_restraint_is_its_distance_from_the_target_in_sigmas() -> 
 
 def test_a_restrained_fit_ends_between_target_and_data_as_their_sigmas_say() -> None:
     """With a target 0.3 σ off and a sigma as small as that of the data, the value ends halfway."""
-    shots = tiny.experiments(1)
-    free = tiny.simulate(shots, tiny.parameter_set(shots, ["crystal[0].a"]), tiny.parameter_set(shots, []).start)
+    expts = tiny.experiments(1)
+    free = tiny.simulate(expts, tiny.parameter_set(expts, ["crystal[0].a"]), tiny.parameter_set(expts, []).start)
     objective, parameters = free.objective(), free.start()
     sigma = float(uncertainty(objective, parameters, objective.linearize(parameters)).model[0])
     start = named(list(parameters.parameters_), "crystal[0].a").start
     rows = structured(
         parameters.parameters_, ParameterSettings(restrain={"crystal[0].a": (start + 0.3 * sigma, sigma)})
     )
-    held = ParameterSet(rows, tiny.start_tensors(shots))
+    held = ParameterSet(rows, tiny.start_tensors(expts))
     solver = LevenbergMarquardt()
     for _ in range(8):
         solver.step(objective, held)
@@ -103,8 +103,8 @@ def test_bounds_replace_those_of_the_program_and_a_start_beyond_begins_on_one() 
 def test_a_name_that_follows_by_symmetry_means_what_it_follows() -> None:
     rows = structured(rows_of(1), asked(n_cells_tie="size", restrain={"crystal[0].n_b": (9.0, 0.9)}, free=()))
     assert named(rows, "crystal[0].n_b").target == 9.0  # a parameter of its own
-    shots = tiny.experiments(1)
-    tied = tiny.parameter_rows(shots, asked(n_cells_tie="size"))
+    expts = tiny.experiments(1)
+    tied = tiny.parameter_rows(expts, asked(n_cells_tie="size"))
     row = named(structured(tied, asked(restrain={"crystal[0].n_b": (9.0, 0.9)})), "crystal[0].n_a")
     ratio = row.follows[0].ratio
     assert ratio != 1
@@ -122,8 +122,8 @@ def test_tied_parameters_have_one_value_in_every_crystal() -> None:
 
 
 def test_a_tie_begins_at_the_mean_of_the_starts_and_each_is_told_as_given() -> None:
-    shots = tiny.experiments(2)
-    tensors = tiny.start_tensors(shots)
+    expts = tiny.experiments(2)
+    tensors = tiny.start_tensors(expts)
     tensors[1]["crystal.cell"] = tensors[1]["crystal.cell"] + torch.tensor([0.2, 0, 0, 0, 0, 0])
     rows = [replace(row, start=row.start + 0.2) if row.name == "crystal[1].a" else row for row in rows_of()]
     first = named(rows, "crystal[0].a").start
@@ -144,13 +144,13 @@ def test_what_crystals_share_is_eliminated_last_and_what_one_has_is_its_own() ->
 
 def test_the_normal_matrix_of_a_tie_is_the_sum_over_what_it_ties() -> None:
     """JᵀWJ over (tied, rest) is Cᵀ·H·C with C the map from tied to separate parameters."""
-    shots = tiny.experiments(2)
+    expts = tiny.experiments(2)
     wanted = [f"crystal[{i}].{name}" for i in (0, 1) for name in ("a", "n_a", "rot_x")]
-    apart = tiny.parameter_set(shots, wanted)
-    scene = tiny.simulate(shots, apart, apart.start)
+    apart = tiny.parameter_set(expts, wanted)
+    scene = tiny.simulate(expts, apart, apart.start)
     objective = scene.objective()
     tied = ParameterSet(
-        structured(apart.parameters_, ParameterSettings(tie=("*.a", "*.n_a"))), tiny.start_tensors(shots)
+        structured(apart.parameters_, ParameterSettings(tie=("*.a", "*.n_a"))), tiny.start_tensors(expts)
     )
     for parameters in (apart, tied):
         parameters.parameters_ = tuple(replace(row, span=1e30) for row in parameters.parameters_)
@@ -166,13 +166,13 @@ def test_the_normal_matrix_of_a_tie_is_the_sum_over_what_it_ties() -> None:
 
 
 def test_a_common_value_is_found_where_each_crystal_alone_would_be_less_sure() -> None:
-    shots = tiny.experiments(2)
+    expts = tiny.experiments(2)
     wanted = ["crystal[0].a", "crystal[1].a"]
-    apart = tiny.parameter_set(shots, wanted)
+    apart = tiny.parameter_set(expts, wanted)
     truth = tiny.displaced(apart, dict.fromkeys(wanted, 0.05))
-    scene = tiny.simulate(shots, apart, truth)
+    scene = tiny.simulate(expts, apart, truth)
     objective = scene.objective()
-    tied = ParameterSet(structured(apart.parameters_, ParameterSettings(tie=("*.a",))), tiny.start_tensors(shots))
+    tied = ParameterSet(structured(apart.parameters_, ParameterSettings(tie=("*.a",))), tiny.start_tensors(expts))
     solver = LevenbergMarquardt()
     for _ in range(10):
         solver.step(objective, tied)
@@ -191,10 +191,10 @@ def test_ties_that_overlap_are_one() -> None:
 
 
 def test_knots_are_tied_angle_by_angle_and_restrained_in_their_mean() -> None:
-    shots = tiny.experiments(2)
+    expts = tiny.experiments(2)
     rows = [row for i in (0, 1) for row in at_knots(orientation_parameters(i, free=True), (0.0, 10.0))]
     for i in (0, 1):
-        rows += cell_parameters(i, shots[i].crystal, FitSettings(data=DataSettings("none.expt")))
+        rows += cell_parameters(i, expts[i].crystal, FitSettings(data=DataSettings("none.expt")))
     found = structured(rows, ParameterSettings(tie=("*.rot_x",), restrain={"*.rot_y": 0.1, "*.rot_z@10": 0.1}))
     names = {row.name for row in found}
     assert {"crystal[0].rot_x@0", "crystal[0].rot_x@10"} <= names
@@ -263,8 +263,8 @@ def test_numbers_that_say_nothing_are_refused(changes: dict[str, Any], message: 
 def test_a_spread_of_all_mosaic_crystals_is_one_parameter() -> None:
     from nbtorch.config import MosaicConfig
 
-    shots = tiny.experiments(2, mosaic=MosaicConfig(0.1, 8))
-    rows = rows_of() + [row for i in (0, 1) for row in mosaic_parameters(i, shots[i].crystal, free=True)]
+    expts = tiny.experiments(2, mosaic=MosaicConfig(0.1, 8))
+    rows = rows_of() + [row for i in (0, 1) for row in mosaic_parameters(i, expts[i].crystal, free=True)]
     found = structured(rows, asked(tie=("*.mosaic_spread",)))
     assert [row.name for row in found if "mosaic" in row.name] == ["crystal[0].mosaic_spread"]
 
@@ -302,7 +302,7 @@ def test_a_fit_of_stills_that_share_a_cell_says_so_in_its_results(tmp_path: Path
 
 def test_a_cell_restraint_of_tied_crystals_is_one_restraint() -> None:
     settings = FitSettings(data=DataSettings("none.expt"), crystal=CrystalSettings(cell_restraint=0.001))
-    shots = tiny.experiments(2)
-    rows = [row for i in (0, 1) for row in cell_parameters(i, shots[i].crystal, settings)]
+    expts = tiny.experiments(2)
+    rows = [row for i in (0, 1) for row in cell_parameters(i, expts[i].crystal, settings)]
     found = structured(rows, ParameterSettings(tie=("*.a",)))
     assert named(found, "crystal[0].a").restraint == pytest.approx(0.001 * 23.0)

@@ -25,15 +25,15 @@ SPECTRUM = tuple((0.005 * i, weight) for i, weight in zip(range(-3, 4), (1, 2, 4
 
 
 def experiment(mosaic: MosaicConfig | None = None) -> Experiment:
-    (shot,) = tiny.experiments(mosaic=mosaic or MosaicConfig())
-    return Experiment(shot.crystal, Beam(replace(tiny.beam_config(), spectrum=SPECTRUM)), shot.detector,
-                      shot.structure_factors)  # fmt: skip
+    (expt,) = tiny.experiments(mosaic=mosaic or MosaicConfig())
+    return Experiment(expt.crystal, Beam(replace(tiny.beam_config(), spectrum=SPECTRUM)), expt.detector,
+                      expt.structure_factors)  # fmt: skip
 
 
-def parameters_of(shot: Experiment, free: Sequence[str]) -> ParameterSet:
-    rows = beam_parameters(shot.beam, FIT.parameters) + cell_parameters(0, shot.crystal, FIT)
-    rows += size_parameters(0, shot.crystal, FIT.parameters) + mosaic_parameters(0, shot.crystal, free=False)
-    return ParameterSet(switch(switch(rows, ["*"], []), [], free), tiny.start_tensors([shot]))
+def parameters_of(expt: Experiment, free: Sequence[str]) -> ParameterSet:
+    rows = beam_parameters(expt.beam, FIT.parameters) + cell_parameters(0, expt.crystal, FIT)
+    rows += size_parameters(0, expt.crystal, FIT.parameters) + mosaic_parameters(0, expt.crystal, free=False)
+    return ParameterSet(switch(switch(rows, ["*"], []), [], free), tiny.start_tensors([expt]))
 
 
 def fitted(made: tiny.Tiny, rng: np.random.Generator) -> tuple[dict[str, tuple[float, float]], Uncertainty]:
@@ -51,8 +51,8 @@ def fitted(made: tiny.Tiny, rng: np.random.Generator) -> tuple[dict[str, tuple[f
 
 
 def test_the_bandwidth_scales_the_spectrum_about_its_mean() -> None:
-    shot = experiment()
-    parameters = parameters_of(shot, ["beam.bandwidth", "beam.spectrum_offset"])
+    expt = experiment()
+    parameters = parameters_of(expt, ["beam.bandwidth", "beam.spectrum_offset"])
     names = [row.name for row in parameters.parameters_]
     width = parameters.parameters_[names.index("beam.bandwidth")]
     offsets, weights = np.array(SPECTRUM).T
@@ -66,10 +66,10 @@ def test_the_bandwidth_scales_the_spectrum_about_its_mean() -> None:
 
 
 def test_bandwidth_and_offset_are_found_where_the_spots_tell_them(rng: np.random.Generator) -> None:
-    shot = experiment()
-    parameters = parameters_of(shot, ["beam.bandwidth", "beam.spectrum_offset", "crystal[0].n_*"])
+    expt = experiment()
+    parameters = parameters_of(expt, ["beam.bandwidth", "beam.spectrum_offset", "crystal[0].n_*"])
     truth = tiny.displaced(parameters, {"beam.bandwidth": 0.3, "beam.spectrum_offset": 0.004, "crystal[0].n_b": 0.6})
-    found, known = fitted(tiny.simulate([shot], parameters, truth), rng)
+    found, known = fitted(tiny.simulate([expt], parameters, truth), rng)
     assert not known.undetermined
     for name, (error, sigma) in found.items():
         assert abs(error) < 4 * sigma, name
@@ -79,9 +79,9 @@ def test_bandwidth_and_offset_are_found_where_the_spots_tell_them(rng: np.random
 
 def test_an_offset_beside_a_free_cell_is_named_undetermined(rng: np.random.Generator) -> None:
     """λ and the cell a tenth larger: the same fractional indices in every pixel."""
-    shot = experiment()
-    parameters = parameters_of(shot, ["beam.spectrum_offset", "beam.bandwidth", *(f"crystal[0].{x}" for x in "abc")])
-    _, known = fitted(tiny.simulate([shot], parameters, parameters.start), rng)
+    expt = experiment()
+    parameters = parameters_of(expt, ["beam.spectrum_offset", "beam.bandwidth", *(f"crystal[0].{x}" for x in "abc")])
+    _, known = fitted(tiny.simulate([expt], parameters, parameters.start), rng)
     (row,) = known.undetermined
     assert "beam.spectrum_offset" in row.combination
     assert all(f"crystal[0].{x}" in row.combination for x in "abc")
@@ -92,18 +92,18 @@ def test_an_offset_beside_a_free_cell_is_named_undetermined(rng: np.random.Gener
 
 
 def test_the_bandwidth_of_a_faint_spot_is_named_undetermined(rng: np.random.Generator) -> None:
-    shot = experiment()
-    parameters = parameters_of(shot, ["beam.bandwidth", "crystal[0].n_*"])
-    _, known = fitted(tiny.simulate([shot], parameters, parameters.start, 0.1, brightest=1), rng)
+    expt = experiment()
+    parameters = parameters_of(expt, ["beam.bandwidth", "crystal[0].n_*"])
+    _, known = fitted(tiny.simulate([expt], parameters, parameters.start, 0.1, brightest=1), rng)
     assert any("beam.bandwidth" in row.combination for row in known.undetermined)
     assert np.isnan(float(known.model[known.names.index("beam.bandwidth")]))
 
 
 def test_three_mosaic_spreads_are_found(rng: np.random.Generator) -> None:
-    shot = experiment(MosaicConfig((1.0, 1.0, 1.0), 14))
-    parameters = parameters_of(shot, ["crystal[0].mosaic_spread_*"])
+    expt = experiment(MosaicConfig((1.0, 1.0, 1.0), 14))
+    parameters = parameters_of(expt, ["crystal[0].mosaic_spread_*"])
     moved = {f"crystal[0].mosaic_spread_{x}": by for x, by in zip("abc", (0.5, -0.4, 0.8), strict=True)}
-    found, known = fitted(tiny.simulate([shot], parameters, tiny.displaced(parameters, moved)), rng)
+    found, known = fitted(tiny.simulate([expt], parameters, tiny.displaced(parameters, moved)), rng)
     assert not known.undetermined
     assert set(found) == set(moved)
     for name, (error, sigma) in found.items():

@@ -18,16 +18,16 @@ EVERY = ("detector.*", "crystal[0].*", "beam.*")
 
 def block_and_parameters(mosaic: MosaicConfig, exposure: Exposure, oversample: int) -> tuple[Block, ParameterSet]:
     """A crystal on two panels, all its parameters free and off their starts."""
-    (shot,) = tiny.experiments(panels=2, mosaic=mosaic, cell=(23.0, 27.0, 31.0, 84.0, 97.0, 103.0), space_group="P 1")
-    rows = [*tiny.parameter_rows([shot]), *mosaic_parameters(0, shot.crystal, free=True)]
-    parameters = ParameterSet(rows, tiny.start_tensors([shot]))
+    (expt,) = tiny.experiments(panels=2, mosaic=mosaic, cell=(23.0, 27.0, 31.0, 84.0, 97.0, 103.0), space_group="P 1")
+    rows = [*tiny.parameter_rows([expt]), *mosaic_parameters(0, expt.crystal, free=True)]
+    parameters = ParameterSet(rows, tiny.start_tensors([expt]))
     parameters.release(range(len(rows)))
     wobble = torch.sin(torch.arange(len(rows), dtype=torch.float64))
     with torch.no_grad():
         parameters.values.add_(0.02 * wobble * parameters.column("span"))
-    boxes = tiny.empty_boxes(shot, tiny.plan(shot, brightest=8))
+    boxes = tiny.empty_boxes(expt, tiny.plan(expt, brightest=8))
     settings = RenderSettings(oversample=oversample)
-    return Block(0, shot, [exposure], boxes, settings, "constant"), parameters
+    return Block(0, expt, [exposure], boxes, settings, "constant"), parameters
 
 
 def difference(block: Block, parameters: ParameterSet, index: int) -> Tensor:
@@ -80,10 +80,10 @@ def test_held_parameters_have_no_column_and_the_rest_keep_theirs() -> None:
 
 
 def test_the_scale_of_a_crystal_multiplies_spots_and_their_columns() -> None:
-    (shot,) = tiny.experiments()
-    boxes = tiny.empty_boxes(shot, tiny.plan(shot, brightest=4))
-    block = Block(0, shot, [tiny.EXPOSURE], boxes, RenderSettings(oversample=1), "constant")
-    parameters = tiny.parameter_set([shot], ["crystal[0].rot_x", "crystal[0].scale"])
+    (expt,) = tiny.experiments()
+    boxes = tiny.empty_boxes(expt, tiny.plan(expt, brightest=4))
+    block = Block(0, expt, [tiny.EXPOSURE], boxes, RenderSettings(oversample=1), "constant")
+    parameters = tiny.parameter_set([expt], ["crystal[0].rot_x", "crystal[0].scale"])
     one, columns = block.jacobian(parameters)
     with torch.no_grad():
         parameters.values.copy_(tiny.displaced(parameters, {"crystal[0].scale": 1.5}))
@@ -107,10 +107,10 @@ def test_the_shift_of_a_panel_moves_the_spots_on_it_and_no_others() -> None:
     """A panel's own shift changes the spots on it and no others."""
     config = tiny.detector_config(panels=2)
     assert config.hierarchy is not None
-    (shot,) = tiny.experiments(panels=2, groups=list(config.hierarchy.children))
-    parameters = tiny.parameter_set([shot], ["detector.left.shift_*"], ParameterSettings())
+    (expt,) = tiny.experiments(panels=2, groups=list(config.hierarchy.children))
+    parameters = tiny.parameter_set([expt], ["detector.left.shift_*"], ParameterSettings())
     block = Block(
-        0, shot, [tiny.EXPOSURE], tiny.empty_boxes(shot, tiny.plan(shot)), RenderSettings(oversample=1), "constant"
+        0, expt, [tiny.EXPOSURE], tiny.empty_boxes(expt, tiny.plan(expt)), RenderSettings(oversample=1), "constant"
     )
     _, columns = block.jacobian(parameters)
     on_left = block.boxes.panel == 0

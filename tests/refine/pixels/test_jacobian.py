@@ -36,21 +36,21 @@ SCENES = {
 }
 
 
-def shoeboxes(shot: Experiment, frames: int) -> Shoeboxes:
+def shoeboxes(expt: Experiment, frames: int) -> Shoeboxes:
     """A box of 3 × 3 pixels about the spot of each panel, in every frame."""
-    centres = spot_pixels(shot, len(shot.detector.config.panels))
+    centres = spot_pixels(expt, len(expt.detector.config.panels))
     middle = [torch.stack([x, x + 3], dim=1).numpy() - 1 for x in (centres.fast, centres.slow)]
     count = len(centres)
     every = np.tile([0, frames], (count, 1))
     plan = BoxPlan(np.zeros((count, 3), dtype=int), centres.panel.numpy(), middle[0], middle[1], every)
-    blank = [np.zeros(shape) for shape in SHAPES[: len(shot.detector.config.panels)]]
+    blank = [np.zeros(shape) for shape in SHAPES[: len(expt.detector.config.panels)]]
     ones = np.ones(len(blank))
     return cut(plan, HeldPixels([blank] * frames, [[image == 0 for image in blank]] * frames), (ones, ones))
 
 
-def every_parameter(shot: Experiment, left_out: tuple[str, ...] = ()) -> ParameterSet:
+def every_parameter(expt: Experiment, left_out: tuple[str, ...] = ()) -> ParameterSet:
     """Every number of every model as a parameter of its own, and a scale."""
-    tensors = {name: value.detach().clone() for name, value in shot.named_parameters()}
+    tensors = {name: value.detach().clone() for name, value in expt.named_parameters()}
     tensors["scale"] = torch.tensor([1.7], dtype=torch.float64)
     rows = []
     for name, value in tensors.items():
@@ -62,10 +62,10 @@ def every_parameter(shot: Experiment, left_out: tuple[str, ...] = ()) -> Paramet
 
 def block_of(features: Features, exposures: tuple[Exposure, ...], **changes: object) -> tuple[Block, ParameterSet]:
     """The block of the scene with ``features``, and all that may move in it."""
-    shot = experiment(features)
+    expt = experiment(features)
     with torch.no_grad():
-        shot.detector.rotation.add_(0.3)
-        shot.crystal.rotation.add_(0.2)
+        expt.detector.rotation.add_(0.3)
+        expt.crystal.rotation.add_(0.2)
     water = 2e-5 if features.water else 0.0
     # culled, the two ways would leave out other samples, up to 1e-10 of the peak
     rendering = RenderSettings(
@@ -74,8 +74,8 @@ def block_of(features: Features, exposures: tuple[Exposure, ...], **changes: obj
     rendering = replace(rendering, **changes)  # type: ignore[arg-type]
     # µ = 0 is a switch to capture 1, and has no derivative
     bare = () if features.detector in ("sensor", "layers") else ("detector.absorption",)
-    block = Block(0, shot, exposures, shoeboxes(shot, len(exposures)), rendering, "constant")
-    return block, every_parameter(shot, bare)
+    block = Block(0, expt, exposures, shoeboxes(expt, len(exposures)), rendering, "constant")
+    return block, every_parameter(expt, bare)
 
 
 def reverse_mode(block: Block, parameters: ParameterSet, weights: Tensor) -> Tensor:

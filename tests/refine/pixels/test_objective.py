@@ -31,13 +31,13 @@ MOVED = {
 
 def scene(*, free_scales: bool = True, gain: float = 1.0, readout: float = 0.0, span: float = 1e6) -> tiny.Tiny:
     """Two crystals on one detector, simulated off the start; spans so wide that headers have no say."""
-    shots = tiny.experiments(2)
+    expts = tiny.experiments(2)
     free = FREE if free_scales else (*FREE, "crystal[*].scale")
-    parameters = tiny.parameter_set(shots, free)
+    parameters = tiny.parameter_set(expts, free)
     rows = [replace(row, span=span * row.span) for row in parameters.parameters_]
-    wide = ParameterSet(rows, tiny.start_tensors(shots))
+    wide = ParameterSet(rows, tiny.start_tensors(expts))
     moved = MOVED if free_scales else MOVED | {"crystal[0].scale": 0.1}
-    return tiny.simulate(shots, wide, tiny.displaced(wide, moved), brightest=8, gain=gain, readout=readout)
+    return tiny.simulate(expts, wide, tiny.displaced(wide, moved), brightest=8, gain=gain, readout=readout)
 
 
 def numerical_gradient(objective: PixelObjective, parameters: ParameterSet, fraction: float = 2e-6) -> Tensor:
@@ -173,18 +173,18 @@ def test_the_expected_loss_at_the_truth_is_one_a_degree_of_freedom(rng: np.rando
 
 
 def test_a_restraint_costs_its_square_and_pulls_back() -> None:
-    shots = tiny.experiments(1)
-    rows = tiny.parameter_set(shots, ["crystal[0].a", "crystal[0].b"]).parameters_
+    expts = tiny.experiments(1)
+    rows = tiny.parameter_set(expts, ["crystal[0].a", "crystal[0].b"]).parameters_
     tied = [replace(row, restraint=0.01) if row.name == "crystal[0].a" else row for row in rows]
-    parameters = ParameterSet(tied, tiny.start_tensors(shots))
+    parameters = ParameterSet(tied, tiny.start_tensors(expts))
     with torch.no_grad():
         parameters.values.copy_(tiny.displaced(parameters, {"crystal[0].a": 0.02, "crystal[0].b": 0.54}))
     # two restraint sigmas, 0.02/0.23 of a span of a, and two spans of b
     assert restraint_loss(parameters) == pytest.approx(4 + (0.02 / 0.23) ** 2 + 4)
-    made = tiny.simulate(shots, parameters, parameters.start, brightest=6)
+    made = tiny.simulate(expts, parameters, parameters.start, brightest=6)
     with torch.no_grad():
         parameters.values.copy_(tiny.displaced(parameters, {"crystal[0].a": 0.02}))
-    without = ParameterSet(rows, tiny.start_tensors(shots))
+    without = ParameterSet(rows, tiny.start_tensors(expts))
     with torch.no_grad():
         without.values.copy_(parameters.values)
     objective = made.objective()
@@ -194,9 +194,9 @@ def test_a_restraint_costs_its_square_and_pulls_back() -> None:
 
 
 def test_a_held_parameter_is_not_restrained() -> None:
-    shots = tiny.experiments(1)
-    rows = [replace(row, restraint=0.01) for row in tiny.parameter_set(shots, ["crystal[0].b"]).parameters_]
-    parameters = ParameterSet(rows, tiny.start_tensors(shots))
+    expts = tiny.experiments(1)
+    rows = [replace(row, restraint=0.01) for row in tiny.parameter_set(expts, ["crystal[0].b"]).parameters_]
+    parameters = ParameterSet(rows, tiny.start_tensors(expts))
     with torch.no_grad():
         parameters.values.copy_(tiny.displaced(parameters, {"crystal[0].a": 5.0}))
     assert restraint_loss(parameters) == 0

@@ -38,7 +38,7 @@ def observed(hkl: Tensor, panel: Tensor, fast: Tensor, slow: Tensor, frame: Tens
     return Observations(hkl, panel, fast, slow, frame, torch.ones(n), width, whole, none, torch.arange(n))
 
 
-def moved(shot: Experiment, parameters: ParameterSet) -> Experiment:
+def moved(expt: Experiment, parameters: ParameterSet) -> Experiment:
     """A second experiment with the parameters' values in it."""
     (twin,) = tiny.experiments()
     state = dict(twin.named_parameters())
@@ -53,12 +53,12 @@ def measured(
     rng: np.random.Generator, *, scan: bool = True, noise: float = 0.1, off: dict[str, float] | None = None
 ) -> tuple[PositionBlock, ParameterSet, Tensor]:
     """Spots of an experiment that stands off by OFF, as positions see them: (block, parameters at start, truth)."""
-    (shot,) = tiny.experiments()
-    parameters = tiny.parameter_set([shot], FREE)
+    (expt,) = tiny.experiments()
+    parameters = tiny.parameter_set([expt], FREE)
     truth = tiny.displaced(parameters, OFF if off is None else off)
     with torch.no_grad():
         parameters.values.copy_(truth)
-        real = moved(shot, parameters)
+        real = moved(expt, parameters)
         parameters.values.copy_(parameters.start)
     exposure = Exposure(SCAN.phi_start, SCAN.oscillation * SCAN.n_frames) if scan else Exposure()
     seen = excited_reflections(real, exposure, margin=0.0 if scan else 0.6)
@@ -73,10 +73,10 @@ def measured(
     keep = spot.valid & (frame > 0) & (frame < SCAN.n_frames) if scan else spot.valid
     draw = noise * torch.as_tensor(rng.standard_normal((3, len(hkl))))
     if scan:  # a reflection that grazes the sphere has a long rocking curve, and its centre is known that much worse
-        draw[2] /= spindle_share(shot, hkl, torch.as_tensor(seen.phi)).clamp(min=0.05)
+        draw[2] /= spindle_share(expt, hkl, torch.as_tensor(seen.phi)).clamp(min=0.05)
     whole = (frame > 1) & (frame < SCAN.n_frames - 1)
     spots = observed(hkl, panel, spot.fast + draw[0], spot.slow + draw[1], frame + draw[2] * scan, whole)[keep]
-    return PositionBlock(0, Positions(shot, spots, SCAN if scan else None, exposure, "layers")), parameters, truth
+    return PositionBlock(0, Positions(expt, spots, SCAN if scan else None, exposure, "layers")), parameters, truth
 
 
 def with_values(parameters: ParameterSet, values: Tensor) -> ParameterSet:
@@ -98,11 +98,11 @@ def test_without_noise_nothing_is_left_at_the_truth(rng: np.random.Generator, *,
 
 
 def test_the_excitation_error_is_the_distance_from_the_sphere(rng: np.random.Generator) -> None:
-    (shot,) = tiny.experiments()
+    (expt,) = tiny.experiments()
     hkl = torch.tensor([[1, 2, 3], [-4, 0, 2], [0, 0, 0]])
     with torch.no_grad():
-        error = excitation_error(shot, hkl, tiny.EXPOSURE)
-        stars = torch.linalg.inv(shot.crystal.vectors()[0]).T
+        error = excitation_error(expt, hkl, tiny.EXPOSURE)
+        stars = torch.linalg.inv(expt.crystal.vectors()[0]).T
     wave = torch.tensor([0.0, 0.0, -1.0], dtype=torch.float64) / tiny.WAVELENGTH
     expected = (wave + hkl.double() @ stars).norm(dim=1) - 1 / tiny.WAVELENGTH
     assert error.allclose(expected, atol=1e-14)
@@ -135,9 +135,9 @@ def test_every_column_of_the_jacobian_is_the_derivative_of_the_predictions(
 
 def test_parameters_that_positions_do_not_feel_have_columns_of_zeros(rng: np.random.Generator) -> None:
     block, _, _ = measured(rng)
-    (shot,) = tiny.experiments()
+    (expt,) = tiny.experiments()
     for free in (["crystal[0].n_*"], ["crystal[0].n_a", "crystal[0].rot_x"]):
-        parameters = tiny.parameter_set([shot], free)
+        parameters = tiny.parameter_set([expt], free)
         columns = block.jacobian(parameters)
         assert columns.shape == (*block.target.shape, len(parameters.free))
         assert columns.dtype == torch.float64
@@ -201,8 +201,8 @@ def wrong_indices(block: PositionBlock, rng: np.random.Generator, fraction: floa
 def test_a_fifth_of_wrong_indices_does_not_move_the_answer(rng: np.random.Generator, fraction: float) -> None:
     block, _, truth = measured(rng)
     block, wrong = wrong_indices(block, rng, fraction)
-    (shot,) = tiny.experiments()
-    parameters = tiny.parameter_set([shot], DETERMINED)
+    (expt,) = tiny.experiments()
+    parameters = tiny.parameter_set([expt], DETERMINED)
     objective = PositionObjective([block])
     end = converge(objective, parameters)
     residual, _ = block.residuals(parameters)
@@ -217,8 +217,8 @@ def test_least_squares_would_have_moved(rng: np.random.Generator) -> None:
     """What the robust loss is for: the same spots under squares alone (a spread so wide that none is an outlier)."""
     block, _, _ = measured(rng)
     block, wrong = wrong_indices(block, rng, 0.2)
-    (shot,) = tiny.experiments()
-    parameters = tiny.parameter_set([shot], DETERMINED)
+    (expt,) = tiny.experiments()
+    parameters = tiny.parameter_set([expt], DETERMINED)
     objective = PositionObjective([block])
     objective.spread = [torch.full((3,), 1e3, dtype=torch.float64)]
     solver = LevenbergMarquardt()
@@ -230,8 +230,8 @@ def test_least_squares_would_have_moved(rng: np.random.Generator) -> None:
 
 def test_a_still_is_fitted_too(rng: np.random.Generator) -> None:
     block, _, _ = measured(rng, scan=False)
-    (shot,) = tiny.experiments()
-    parameters = tiny.parameter_set([shot], DETERMINED)
+    (expt,) = tiny.experiments()
+    parameters = tiny.parameter_set([expt], DETERMINED)
     converge(PositionObjective([block]), parameters)
     residual, valid = block.residuals(parameters)
     assert valid.all()
@@ -266,13 +266,13 @@ def test_a_rocking_curve_cut_by_the_scan_counts_less(rng: np.random.Generator) -
 def test_the_spindle_share_is_how_fast_a_reflection_crosses_the_sphere(rng: np.random.Generator) -> None:
     """dε/dφ = ζ·|s₁ × s₀|·λ (Kabsch 2010), by a difference of the excitation error over two hundredths of a degree."""
     block, _, _ = measured(rng, noise=0.0, off={})
-    shot, seen = block.positions.experiment, block.positions.observed
+    expt, seen = block.positions.experiment, block.positions.observed
     phi = SCAN.phi_start + SCAN.oscillation * seen.frame
-    share = spindle_share(shot, seen.hkl, phi)
+    share = spindle_share(expt, seen.hkl, phi)
     with torch.no_grad():
-        stars = torch.linalg.inv(shot.crystal.vectors()[0]).T
+        stars = torch.linalg.inv(expt.crystal.vectors()[0]).T
         for i in range(0, len(seen), 7):
-            ends = [excitation_error(shot, seen.hkl[i : i + 1], Exposure(float(phi[i]) + by)) for by in (0.01, -0.01)]
+            ends = [excitation_error(expt, seen.hkl[i : i + 1], Exposure(float(phi[i]) + by)) for by in (0.01, -0.01)]
             speed = abs(float(ends[0] - ends[1])) / np.radians(0.02)
             angle = np.radians(float(phi[i]))
             turn = torch.as_tensor(tiny.rotation((angle, 0.0, 0.0)))
@@ -281,7 +281,7 @@ def test_the_spindle_share_is_how_fast_a_reflection_crosses_the_sphere(rng: np.r
             assert float(share[i]) == pytest.approx(speed / float(across), rel=1e-4)
 
 
-def test_rms_is_over_the_spots_of_all_shots(rng: np.random.Generator) -> None:
+def test_rms_is_over_the_spots_of_all_experiments(rng: np.random.Generator) -> None:
     block, parameters, truth = measured(rng, noise=0.0)
     seen = block.positions.observed
     shifted = observed(seen.hkl, seen.panel, seen.fast + 0.3, seen.slow - 0.4, seen.frame, seen.whole)

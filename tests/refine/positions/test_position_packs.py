@@ -20,27 +20,27 @@ from tests.refine import tiny
 FREE = ("detector*", "crystal*rot_*", "crystal*.?", "crystal*.b*", "beam.tilt_*")
 
 
-def still(number: int, shot: Experiment, scan: ScanConfig | None = None) -> PositionBlock:
-    """The spots of ``shot`` where it predicts them itself, but for half a pixel."""
+def still(number: int, expt: Experiment, scan: ScanConfig | None = None) -> PositionBlock:
+    """The spots of ``expt`` where it predicts them itself, but for half a pixel."""
     exposure = Exposure() if scan is None else Exposure(0.0, scan.oscillation * scan.n_frames)
-    seen = excited_reflections(shot, exposure, margin=0.3 if scan is None else 0.0)
+    seen = excited_reflections(expt, exposure, margin=0.3 if scan is None else 0.0)
     hkl, panel = torch.as_tensor(seen.hkl), torch.as_tensor(seen.panel)
     with torch.no_grad():
-        spot = predict(shot, hkl, panel, None if scan is None else torch.as_tensor(seen.phi), Exposure())
+        spot = predict(expt, hkl, panel, None if scan is None else torch.as_tensor(seen.phi), Exposure())
     frame = torch.full_like(spot.fast, 0.5) if scan is None else torch.as_tensor(seen.phi) / scan.oscillation
     rng = np.random.default_rng(number)
     off = torch.as_tensor(0.5 * rng.standard_normal((2, len(hkl))))
     whole = torch.ones(len(hkl), dtype=torch.bool)
     spots = observed(hkl, panel, spot.fast + off[0], spot.slow + off[1], frame, whole)[spot.valid]
-    return PositionBlock(number, Positions(shot, spots, scan, exposure, "layers"))
+    return PositionBlock(number, Positions(expt, spots, scan, exposure, "layers"))
 
 
 def scene(panels: int = 1, *, other: CrystalConfig | None = None) -> tuple[list[Experiment], ParameterSet]:
     """Four crystals, of which the last is as ``other`` says; a whole of ``panels`` that can move."""
-    shots = tiny.experiments(4, panels)
+    expts = tiny.experiments(4, panels)
     if other is not None:
-        shots[3] = Experiment(Crystal(other), shots[0].beam, shots[0].detector, shots[0].structure_factors)
-    return shots, tiny.parameter_set(shots, FREE)
+        expts[3] = Experiment(Crystal(other), expts[0].beam, expts[0].detector, expts[0].structure_factors)
+    return expts, tiny.parameter_set(expts, FREE)
 
 
 def monoclinic() -> CrystalConfig:
@@ -50,9 +50,9 @@ def monoclinic() -> CrystalConfig:
 
 @pytest.mark.parametrize("panels", [1, 2])
 def test_a_pack_of_stills_is_the_stills_one_by_one(panels: int) -> None:
-    shots, parameters = scene(panels, other=monoclinic())
-    together = [still(number, shot) for number, shot in enumerate(shots)]
-    alone = [still(number, shot) for number, shot in enumerate(shots)]
+    expts, parameters = scene(panels, other=monoclinic())
+    together = [still(number, expt) for number, expt in enumerate(expts)]
+    alone = [still(number, expt) for number, expt in enumerate(expts)]
     sizes = {len(block.target) for block in together}
     assert len(sizes) > 1
     (pack,) = packs_of(together)
@@ -67,14 +67,14 @@ def test_a_pack_of_stills_is_the_stills_one_by_one(panels: int) -> None:
 
 
 def test_a_loss_and_its_equations_are_the_same_in_a_pack() -> None:
-    shots, parameters = scene()
-    blocks = [still(number, shot) for number, shot in enumerate(shots)]
+    expts, parameters = scene()
+    blocks = [still(number, expt) for number, expt in enumerate(expts)]
     joint = PositionObjective(blocks)
     joint.estimate_spread(parameters)
     here = joint.linearize(parameters)
     losses, matrices = 0.0, []
-    for number, shot in enumerate(shots):
-        one = PositionObjective([still(number, shot)])
+    for number, expt in enumerate(expts):
+        one = PositionObjective([still(number, expt)])
         one.spread = [joint.spread[number]]
         linear = one.linearize(parameters)
         losses, matrices = losses + linear.loss, [*matrices, linear.arrow.local[0]]
@@ -84,8 +84,8 @@ def test_a_loss_and_its_equations_are_the_same_in_a_pack() -> None:
 
 
 def test_a_moved_still_is_predicted_anew() -> None:
-    shots, parameters = scene()
-    objective = PositionObjective([still(number, shot) for number, shot in enumerate(shots)])
+    expts, parameters = scene()
+    objective = PositionObjective([still(number, expt) for number, expt in enumerate(expts)])
     before = objective.residuals(parameters)
     place = next(i for i in parameters.free if parameters.parameters_[i].name == "crystal[2].rot_x")
     with torch.no_grad():
@@ -96,8 +96,8 @@ def test_a_moved_still_is_predicted_anew() -> None:
 
 def test_what_cannot_be_predicted_alike_is_not_packed() -> None:
     scan = ScanConfig(0.0, 0.5, 8)
-    shots, parameters = scene(other=tiny.crystal_config(3, shape="gauss"))
-    blocks = [still(0, shots[0]), still(1, shots[1], scan), still(2, shots[2]), still(3, shots[3])]
+    expts, parameters = scene(other=tiny.crystal_config(3, shape="gauss"))
+    blocks = [still(0, expts[0]), still(1, expts[1], scan), still(2, expts[2]), still(3, expts[3])]
     packs = packs_of(blocks)
     assert sorted(sorted(block.index for block in pack.blocks) for pack in packs) == [[0, 2], [1], [3]]
     found = PositionObjective(blocks).residuals(parameters)
@@ -105,10 +105,10 @@ def test_what_cannot_be_predicted_alike_is_not_packed() -> None:
 
 
 def test_a_still_without_spots_has_no_columns_and_harms_no_other() -> None:
-    shots, parameters = scene()
-    blocks = [still(number, shot) for number, shot in enumerate(shots)]
+    expts, parameters = scene()
+    blocks = [still(number, expt) for number, expt in enumerate(expts)]
     seen = blocks[1].positions.observed
-    none = Positions(shots[1], seen[torch.zeros(len(seen), dtype=torch.bool)], None, Exposure(), "layers")
+    none = Positions(expts[1], seen[torch.zeros(len(seen), dtype=torch.bool)], None, Exposure(), "layers")
     blocks[1] = PositionBlock(1, none)
     objective = PositionObjective(blocks)
     objective.estimate_spread(parameters)

@@ -35,14 +35,14 @@ BOTH = ParameterSettings(scan_varying=("orientation", "cell"))
 KNOTS = scan_knots(SCAN, 120, BOTH)
 
 
-def shot() -> Experiment:
+def expt() -> Experiment:
     (made,) = tiny.experiments(knots=KNOTS)
     return made
 
 
 def drifted(kinds: Kinds) -> Experiment:
     """A crystal whose orientation turns by 0.2° and whose c grows by 0.4 %, where ``kinds`` says so."""
-    made, along = shot(), torch.linspace(0, 1, len(KNOTS), dtype=torch.float64)
+    made, along = expt(), torch.linspace(0, 1, len(KNOTS), dtype=torch.float64)
     with torch.no_grad():
         if "orientation" in kinds:
             made.crystal.rotation_knots[:, 1] = 0.2 * torch.sin(math.pi * along)
@@ -70,7 +70,7 @@ def measured(truth: Experiment, rng: np.random.Generator, noise: float = 0.05, e
     frame, draw = frame_number(spot.phi, SCAN), noise * torch.as_tensor(rng.standard_normal((3, len(hkl))))
     whole = (frame > 1) & (frame < SCAN.n_frames - 1)
     spots = observed(hkl, panel, spot.fast + draw[0], spot.slow + draw[1], frame + draw[2], whole)[spot.valid]
-    return PositionBlock(0, Positions(shot(), spots, SCAN, Exposure(), "layers"))
+    return PositionBlock(0, Positions(expt(), spots, SCAN, Exposure(), "layers"))
 
 
 def test_knots_are_evenly_spaced_over_the_scan_about_as_far_apart_as_asked() -> None:
@@ -87,7 +87,7 @@ def test_a_crossing_is_where_the_crystal_of_that_angle_meets_the_sphere() -> Non
     hkl, panel = torch.as_tensor(seen.hkl), torch.as_tensor(seen.panel)
     with torch.no_grad():
         spot = predict(truth, hkl, panel, observed_phi=torch.as_tensor(seen.phi))
-        constant = predict(shot(), hkl, panel, observed_phi=torch.as_tensor(seen.phi))
+        constant = predict(expt(), hkl, panel, observed_phi=torch.as_tensor(seen.phi))
         assert spot.phi is not None
         wave, outside = torch.tensor([0.0, 0.0, -1.0]).double(), []
         for index, phi in zip(hkl.double(), spot.phi, strict=True):
@@ -144,7 +144,7 @@ def test_a_short_scan_is_constant_and_says_so() -> None:
 
 
 def test_knots_share_what_restrains_the_constant(rng: np.random.Generator) -> None:
-    made = shot()
+    made = expt()
     fit = FitSettings(data=DataSettings("none.expt"))
     (row,) = [row for row in cell_parameters(0, made.crystal, fit) if row.name.endswith(".b")]
     rows = at_knots([replace(row, restraint=0.02)], KNOTS)

@@ -38,7 +38,7 @@ def found() -> Spots:
 
 def test_a_row_takes_its_width_from_the_spot_found_there_and_a_median_one_elsewhere(tmp_path: Path) -> None:
     path = listed(tmp_path, "h,k,l,panel,fast_px,slow_px,frame\n1,2,3,0,50.4,60.2,4.1\n-4,0,6,1,50.4,60.2,4.1\n")
-    spots = read_spot_list(path, DETECTOR, framed=True).of_shot(found(), 0, still=False)
+    spots = read_spot_list(path, DETECTOR, framed=True).of_experiment(found(), 0, still=False)
     assert spots.hkl.tolist() == [[1, 2, 3], [-4, 0, 6]]
     assert spots.fast.tolist() == [50.4, 50.4]
     assert spots.width_fast.tolist() == [1.5, 1.0]
@@ -47,9 +47,9 @@ def test_a_row_takes_its_width_from_the_spot_found_there_and_a_median_one_elsewh
 
 def test_rows_go_to_the_still_of_their_frame(tmp_path: Path) -> None:
     path = listed(tmp_path, "h,k,l,fast_px,slow_px,frame\n1,0,0,5,5,0\n2,0,0,6,6,1\n3,0,0,7,7,1\n")
-    shots = [read_spot_list(path, DETECTOR, framed=True).of_shot(found(), shot, still=True) for shot in (0, 1, 2)]
-    assert [spots.hkl[:, 0].tolist() for spots in shots] == [[1], [2, 3], []]
-    assert all(isinstance(spots, ListedSpots) for spots in shots)
+    expts = [read_spot_list(path, DETECTOR, framed=True).of_experiment(found(), expt, still=True) for expt in (0, 1, 2)]
+    assert [spots.hkl[:, 0].tolist() for spots in expts] == [[1], [2, 3], []]
+    assert all(isinstance(spots, ListedSpots) for spots in expts)
 
 
 def test_the_rejected_of_a_runs_own_list_are_left_out(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_a_scan_needs_the_frame_of_every_spot_and_a_single_still_does_not(tmp_pa
     path = listed(tmp_path, "h,k,l,fast_px,slow_px\n1,2,3,4,5\n")
     with pytest.raises(FileError, match="no column frame"):
         read_spot_list(path, DETECTOR, framed=True)
-    assert len(read_spot_list(path, DETECTOR, framed=False).of_shot(found(), 0, still=True)) == 1
+    assert len(read_spot_list(path, DETECTOR, framed=False).of_experiment(found(), 0, still=True)) == 1
 
 
 def test_a_runs_own_list_gives_the_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
