@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from tests.resolve.test_detector import notes, resolved
 
 from nbtorch.config import Mat3
 from nbtorch.errors import ConfigError, GeometryError
@@ -15,6 +14,7 @@ from nbtorch.functional.cell import exact_vectors
 from nbtorch.nanobragg.resolve import Inputs, Stated, resolve
 from nbtorch.nanobragg.resolve.crystal import matrix_lattice, simulated_cell
 from nbtorch.units import DEGREES
+from tests.nanobragg.resolve.test_detector import notes, resolved
 
 STARS: Mat3 = ((0.0361, -0.0082, -0.019), (0.0016, 0.0302, 0.0065), (-0.0145, 0.0110, 0.0226))  # right-handed
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import pytest
-from tests.resolve.test_detector import resolved
 
 from nbtorch.errors import ConfigError
 from nbtorch.nanobragg.resolve.steps import ONE_POINT, Steps, beam_steps, spindle_steps
+from tests.nanobragg.resolve.test_detector import resolved
 
 
 @pytest.mark.parametrize(
