@@ -85,7 +85,7 @@ def fit(request: Request, values: Mapping[str, Any], folder: RunFolder, argument
     truth = () if request.truth is None else truth_rows(found, request.truth)
     finding = Finding(found, record, files, truth, stopped_by)
     write_report(finding, folder)
-    write_results(finding, request.fit.data.experiment, folder)
+    write_results(finding, problem.scene.document, folder)
     print_summary(finding, folder)
 
 

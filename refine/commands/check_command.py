@@ -18,6 +18,7 @@ from refine.records.checked import Drawing, ExperimentCheck
 from refine.records.run_folder import CHECK, claim_output
 from refine.report.canvas import Canvas
 from refine.report.check import describe, page
+from refine.scene.entries import entries_to_fit
 from refine.scene.scene import FitExperiment, build_scene
 from refine.settings.request import Request
 from refine.spots.find_spots import Spots
@@ -35,10 +36,10 @@ def check(request: Request, folder: Path, say: Say) -> None:
     Raises NbtorchError for whatever cannot be read, and DataError where nothing is predicted on the detector.
     """
     document = read_expt(request.fit.data.experiment)
-    frames, missing = assign_frames(document, request.fit.data)
-    for error in missing.values():
-        say(f"left out: {error}")
-    scene = build_scene(document, frames, request.fit, say)
+    chosen = entries_to_fit(document, *assign_frames(document, request.fit.data), request.fit.data)
+    for line in (*chosen.notes, *(f"left out: {error}" for error in chosen.missing.values())):
+        say(line)
+    scene = build_scene(chosen.experiments, chosen.frames, request.fit, say)
     with claim_output(folder, CHECK, overwrite=request.overwrite) as target:
         rows, drawings = [], []
         failure: NbtorchError | None = None

@@ -76,7 +76,7 @@ def outcome(problem: Problem, module: FitModule) -> Outcome:
         goodness=goodness(problem, module, z2),
         detector_start=problem.scene.document.entries[0].detector,
         detector_end=detector_end,
-        detectors={problem.evidence[0].expt.entry.detector_index: detector_end},
+        detectors={item.expt.entry.detector_index: detector_end for item in problem.evidence},
         beams=refined_beams(problem, experiments),
         crystals=refined_crystals(problem, experiments),
         rms_start_px=problem.rms_start,

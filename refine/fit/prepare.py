@@ -30,12 +30,14 @@ from refine.parameters.physical import (
     size_parameters,
 )
 from refine.parameters.restraints import structured, told_by_positions
+from refine.parameters.shared_crystals import of_shared_crystals
 from refine.positions.objective import PositionObjective
 from refine.positions.position_block import PositionBlock
 from refine.positions.scan_varying import Kinds, carry_over, choose, too_short
 from refine.processes import count, dealt, gathered, listed
 from refine.records.outcome import FrameRow, Iteration
-from refine.scene.scene import FitExperiment, Scene, build_scene
+from refine.scene.entries import entries_to_fit
+from refine.scene.scene import FitExperiment, Scene, build_scene, shared_crystals
 from refine.settings.fit_settings import FitSettings
 from refine.spots.spot_list import read_spot_list
 from refine.spots.survey import Survey, survey
@@ -53,9 +55,12 @@ def prepare(settings: FitSettings, say: Say) -> Problem:
     """Read everything, find and index spots, fit their positions. Raises NbtorchError for what a user can put right."""
     if settings.parameters.amplitudes:
         settings = replace(settings, parameters=replace(settings.parameters, scale="frame"))
-    document = read_expt(settings.data.experiment)
-    frames, missing = assign_frames(document, settings.data)
-    scene = build_scene(document, frames, settings, say)
+    experiments = read_expt(settings.data.experiment)
+    chosen = entries_to_fit(experiments, *assign_frames(experiments, settings.data), settings.data)
+    for note in chosen.notes:
+        say(note)
+    document, missing = chosen.experiments, chosen.missing
+    scene = build_scene(document, chosen.frames, settings, say)
     started = time.perf_counter(), time.process_time()
     surveys, scene, failed = _survey_all(scene, missing, settings, say)
     evidence = _index_all(scene, surveys, settings, say)
@@ -146,6 +151,7 @@ def _index_all(scene: Scene, surveys: dict[int, Survey], settings: FitSettings, 
     if settings.data.spots is not None:
         framed = len(scene.experiments) > 1 or not scene.experiments[0].still
         given = read_spot_list(settings.data.spots, scene.detector.config, framed=framed)
+        given = given.of_frames(settings.data.frame_range)
     mine = []
     for expt in (expt for expt in scene.experiments if expt.index in surveys):
         spots = surveys[expt.index].spots
@@ -231,6 +237,7 @@ def parameter_set(
         hkl = torch.cat([item.observed.fitted().hkl for item in seen])
         group = scene.experiments[0].model.crystal.config.space_group
         rows += amplitude_parameters(scene.structure_factors, hkl, group, flags)
+    rows = of_shared_crystals(rows, shared_crystals(scene))
     rows = structured(rows, settings.parameters, later)
     rows = with_scale_held(rows) if flags.amplitudes and seen else rows
     return ParameterSet(told_by_positions(rows) if coarse else rows, model_tensors(scene))

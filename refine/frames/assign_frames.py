@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,10 @@ Missing = dict[int, FileError]  # entry number → which of its frames is not th
 def assign_frames(document: ExperimentList, settings: DataSettings) -> tuple[dict[int, tuple[Path, ...]], Missing]:
     """The files of every experiment that has any: entry number → frames; and the experiments whose frames are missing.
 
-    Given frames are matched by name, else, where as many are given as the experiments need, by order. Where the
-    experiments name them, one that is not there costs its frame of a scan, or its still. Raises DataError where neither
-    way works, FileError where none of the experiments' own frames is there.
+    Given frames are matched by name, with as much of the path as tells them apart; else, of one experiment, or of
+    experiments that name no frames, by order, where as many are given as are needed. Where the experiments name them,
+    one that is not there costs its frame of a scan, or its still. Raises DataError where neither way works, FileError
+    where none of the experiments' own frames is there.
     """
     missing: Missing = {}
     if settings.frames is None:
@@ -30,13 +32,7 @@ def assign_frames(document: ExperimentList, settings: DataSettings) -> tuple[dic
         if not files:
             raise FileError(f"data.frames={settings.frames}", "no file matches", "Check the folder and the pattern")
         chosen = _by_name(document, files) or _by_order(document, files, settings.frames)
-    if settings.frame_range is not None:
-        first, last = settings.frame_range
-        chosen = {i: images[first : last + 1] for i, images in chosen.items()}
-    chosen = {i: images for i, images in chosen.items() if images}
-    if not chosen:
-        raise DataError(f"data.frame_range={settings.frame_range}", "it leaves no frame", "Count frames from 0")
-    return chosen, missing
+    return {i: images for i, images in chosen.items() if images}, missing
 
 
 def _own(document: ExperimentList) -> tuple[dict[int, tuple[Path, ...]], Missing]:
@@ -66,19 +62,53 @@ def _bare(path: Path) -> str:
 
 
 def _by_name(document: ExperimentList, files: tuple[Path, ...]) -> dict[int, tuple[Path, ...]]:
-    """The files that the experiments name; a scan only where all of its frames are among them. Empty: not by name."""
-    known = {_bare(path): path for path in files}
+    """The files that the experiments name; a scan only where all of its frames are among them.
+
+    Several experiments may name one file: it is each one's.
+    """
+    known: dict[str, list[Path]] = {}
+    for path in files:
+        known.setdefault(_bare(path), []).append(path)
     chosen = {}
     for number, entry in enumerate(document.entries):
-        names = [_bare(path) for path in entry.images]
-        if names and all(name in known for name in names):
-            chosen[number] = tuple(known[name] for name in names)
-    used = {path for images in chosen.values() for path in images}
-    return chosen if len(used) == len(files) else {}
+        if entry.images and all(_bare(path) in known for path in entry.images):
+            chosen[number] = tuple(_most_alike(path, known[_bare(path)]) for path in entry.images)
+    return chosen
+
+
+def _most_alike(stated: Path, files: Sequence[Path]) -> Path:
+    """The one of ``files`` of one name that has most folders in common with ``stated``, counted from the name.
+
+    Raises DataError where two have as many.
+    """
+    alike = [_common_end(stated.parent.parts, path.parent.parts) for path in files]
+    best = [path for path, count in zip(files, alike, strict=True) if count == max(alike)]
+    if len(best) > 1:
+        shown = ", ".join(str(path) for path in best[:3])
+        raise DataError(
+            f"data.frames: {shown}",
+            f"they have one name, and the experiment's {stated} does not tell which is meant",
+            "Give the frames of one folder",
+        )
+    return best[0]
+
+
+def _common_end(first: tuple[str, ...], second: tuple[str, ...]) -> int:
+    """How many parts two paths have in common, counted from their ends."""
+    pairs = zip(reversed(first), reversed(second), strict=False)
+    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(first), len(second)))
 
 
 def _by_order(document: ExperimentList, files: tuple[Path, ...], given: str) -> dict[int, tuple[Path, ...]]:
     """The files dealt out in order, one to a still and a scan's worth to a scan."""
+    named = [number for number, entry in enumerate(document.entries) if entry.images]
+    if len(document.entries) > 1 and named:
+        raise DataError(
+            f"data.frames={given}",
+            f"none of the {len(files)} files has the name of a frame of {document.path}, such as"
+            f" {document.entries[named[0]].images[0].name}: which file belongs to which experiment is not known",
+            "Give frames with the names that the experiments hold",
+        )
     needed = [entry.scan.n_frames if entry.scan is not None else 1 for entry in document.entries]
     if len(files) != sum(needed):
         raise DataError(

@@ -48,7 +48,8 @@ class FrameReader:
         self._last: tuple[Path, tuple[Array, ...]] | None = None
 
     def counts(self, path: Path) -> tuple[Array, ...]:
-        """The panels of one frame. Raises NbtorchError where it cannot be read or is of another detector."""
+        """The panels of one frame as they are in the file. Raises NbtorchError where it cannot be read or is of another
+        detector."""
         if self._last is None or self._last[0] != path:
             self._last = None  # one frame goes before another comes
             self._last = path, read_frame(path).panel_arrays(self.detector)
@@ -58,13 +59,19 @@ class FrameReader:
         """One frame with its valid pixels. Raises NbtorchError like :meth:`counts`."""
         counts = self.counts(path)
         triples = zip(self.detector.panels, counts, self._open, strict=True)
-        return MeasuredFrame(counts, tuple(trusted(panel, image) & open_ for panel, image, open_ in triples))
+        valid = tuple(trusted(panel, image) & open_ for panel, image, open_ in triples)
+        return MeasuredFrame(tuple(self._signal(n, image) for n, image in enumerate(counts)), valid)
+
+    def _signal(self, panel: int, counts: Array) -> Array:
+        """``counts`` of ``panel`` less its pedestal. The trusted range is of the file's own values."""
+        pedestal = self.detector.panels[panel].pedestal
+        return counts if pedestal == 0 else counts.astype(np.float64) - pedestal
 
     def pixels(self, path: Path, panel: int, places: Places) -> KeptPixels:
         """The pixels at ``places`` of one panel of one frame. Raises NbtorchError like :meth:`counts`."""
         counts = self.counts(path)[panel].reshape(-1)[places]
         valid = trusted(self.detector.panels[panel], counts) & self._open[panel].reshape(-1)[places]
-        return KeptPixels(places, counts, valid)
+        return KeptPixels(places, self._signal(panel, counts), valid)
 
 
 class FrameStack:

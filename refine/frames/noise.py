@@ -37,8 +37,11 @@ def look(detector: DetectorConfig, frame: MeasuredFrame, settings: DataSettings,
 
 
 def counts_photons(detector: DetectorConfig, frame: MeasuredFrame) -> bool:
-    """Whether the pixels hold counts of photons: whole numbers that are never negative where they are trusted."""
-    if detector.panels[0].trusted_range[0] < -2:
+    """Whether the pixels hold counts of photons: whole numbers that are never negative where they are trusted.
+
+    A pedestal is an integrating detector's: less it, dark pixels are below 0 as often as above.
+    """
+    if detector.panels[0].trusted_range[0] < -2 or detector.panels[0].pedestal != 0:
         return False
     values = frame.counts[0][frame.valid[0]]
     return bool(np.all(values == np.floor(values)))

@@ -16,6 +16,8 @@ from refine.spots.find_spots import Spots
 from refine.spots.observations import Observations, hold_out
 from refine.spots.spot_list import ListedSpots
 
+Rejected = tuple[tuple[int, str], ...]  # (place among the spots, reason)
+
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
@@ -24,7 +26,7 @@ class Evidence:
     expt: FitExperiment
     spots: Spots
     observed: Observations
-    rejected: tuple[tuple[int, str], ...]
+    rejected: Rejected
 
 
 def assign(
@@ -32,12 +34,25 @@ def assign(
 ) -> Evidence:
     """The evidence of ``spots`` with the indices that ``experiment`` gives them; ``near``: it is about right."""
     if isinstance(spots, ListedSpots):
-        return _evidence(expt, spots, settings, np.arange(len(spots)), spots.hkl, ())
+        return _evidence(expt, spots, settings, *_within(settings, experiment, np.arange(len(spots)), spots.hkl, ()))
     scan = None if expt.still else expt.entry.scan
     search = None if near else SearchSettings(crystal_known=_crystal_known(settings))
     how = IndexingSettings(search, tolerance=1.5 if near else IndexingSettings.tolerance)
     indexed = index_spots(experiment, spots, scan, expt.exposures(1)[0], how)
-    return _evidence(expt, spots, settings, indexed.spot, indexed.hkl, tuple(indexed.rejected))
+    kept = _within(settings, experiment, indexed.spot, indexed.hkl, tuple(indexed.rejected))
+    return _evidence(expt, spots, settings, *kept)
+
+
+@torch.no_grad()
+def _within(
+    settings: FitSettings, experiment: Experiment, place: np.ndarray, hkl: np.ndarray, rejected: Rejected
+) -> tuple[np.ndarray, np.ndarray, Rejected]:
+    """The spots at ``place`` [m] with indices ``hkl`` [m, 3] with d of ``data.dmin`` or more, and the rejected."""
+    _, stars = experiment.crystal.vectors()
+    spacing = 1 / np.linalg.norm(hkl @ stars.numpy(), axis=1).clip(min=1e-12)
+    beyond = spacing < settings.data.dmin
+    reasons = [(int(place[i]), f"d = {spacing[i]:.2f} Å is beyond data.dmin") for i in np.flatnonzero(beyond)]
+    return place[~beyond], hkl[~beyond], (*rejected, *reasons)
 
 
 def _crystal_known(settings: FitSettings) -> bool:
@@ -52,7 +67,7 @@ def _evidence(
     settings: FitSettings,
     place: np.ndarray,
     hkl: np.ndarray,
-    rejected: tuple[tuple[int, str], ...],
+    rejected: Rejected,
 ) -> Evidence:
     """The evidence of the spots at ``place`` [m] with indices ``hkl`` [m, 3]."""
     columns = {item.name: getattr(spots, item.name)[place] for item in fields(Spots)}

@@ -96,7 +96,7 @@ def tied(rows: Sequence[Parameter], settings: ParameterSettings, expected: Colle
             # what is tied to the same is tied to one another
             here = here.union(*(group for group in groups if group & here))
             groups = [group for group in groups if not group & here] + [here]
-    merged = {min(group): _merged([rows[i] for i in sorted(group)]) for group in groups}
+    merged = {min(group): merged([rows[i] for i in sorted(group)]) for group in groups}
     dropped = {i for group in groups for i in group} - set(merged)
     return [merged.get(i, row) for i, row in enumerate(rows) if i not in dropped]
 
@@ -112,7 +112,7 @@ def _one_ratio(rows: Sequence[Parameter], found: Sequence[Match], given: str) ->
         )
 
 
-def _merged(rows: Sequence[Parameter]) -> Parameter:
+def merged(rows: Sequence[Parameter]) -> Parameter:
     """One parameter for all of ``rows``, from the mean of their starts. Shared where they belong to several crystals.
 
     Raises ConfigError where they differ in unit, in being free, in their restraints, or by far in their starts.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nbtorch.errors import DataError
-from nbtorch.io.expt import ExptUpdates, read_expt, write_expt
+from nbtorch.io.expt import ExperimentList, ExptUpdates, write_expt
 from nbtorch.io.table import read_json, write_csv, write_json
 from refine.records.outcome import Goodness, Outcome, Pair, ParameterRow, SpotRow
 from refine.records.provenance import DataFile, Provenance
@@ -152,11 +152,11 @@ def _correlations(outcome: Outcome) -> dict[str, Any] | None:
     return {"names": list(table.names), "matrix": table.matrix, "degenerate": pairs, "crystals": own}
 
 
-def write_results(finding: Finding, experiment: str | Path, folder: RunFolder) -> None:
-    """Write refined.expt, spots.csv, refined amplitudes and, last, result.json: where that is, the rest is too."""
+def write_results(finding: Finding, experiments: ExperimentList, folder: RunFolder) -> None:
+    """Write ``experiments`` as refined, spots.csv, refined amplitudes and, last, result.json: where it is, all is."""
     outcome = finding.outcome
     updates = ExptUpdates(outcome.detectors, outcome.beams, outcome.crystals)
-    write_expt(folder / REFINED, read_expt(experiment), updates, overwrite=True)
+    write_expt(folder / REFINED, experiments, updates, overwrite=True)
     columns = [field.name for field in fields(SpotRow)]
     rows = ([_cell(getattr(spot, name)) for name in columns] for spot in outcome.spots)
     write_csv(folder / SPOTS, columns, rows, overwrite=True)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 
-from nbtorch.config import BeamConfig, CrystalConfig, DetectorConfig, Exposure, MosaicConfig
+from nbtorch.config import BeamConfig, CrystalConfig, DetectorConfig, Exposure, MosaicConfig, PanelConfig
 from nbtorch.errors import DataError
 from nbtorch.io import ExperimentList, check_against_cell, read_amplitudes
 from nbtorch.io.expt import ExperimentEntry
 from nbtorch.models import Beam, Crystal, Detector, Experiment, StructureFactors
 from nbtorch.models.detector import root_group
 from nbtorch.units import CLASSICAL_ELECTRON_RADIUS_SQUARED
+from refine.scene.entries import is_still
 from refine.scene.knots import scan_knots
 from refine.scene.rigid_groups import chosen_groups
 from refine.scene.shared_amplitudes import shared_values
@@ -28,7 +29,7 @@ DEFAULT_N_CELLS = (20.0, 20.0, 20.0)  # until the width of the spots says better
 
 @dataclass(frozen=True)
 class FitExperiment:
-    """One block of the fit: a crystal and the frames it was exposed in. ``still``: one frame, no rocking.
+    """One block of the fit: a crystal and the frames it was exposed in. ``still``: nothing turns in its one frame.
 
     ``index`` is the number of its entry in the experiment list, whichever others are fitted.
     """
@@ -82,9 +83,9 @@ def build_scene(
     Raises DataError where an entry has no crystal, or where entries have different detectors.
     """
     entries = [(index, document.entries[index]) for index in sorted(frames)]
-    if len({entry.detector_index for _, entry in entries}) > 1:
-        raise DataError(str(document.path), "its experiments have different detectors", "Fit one detector at a time")
     first = entries[0][1]
+    for index, entry in entries[1:]:
+        refuse_other_detector(document.path, first.detector, entry.detector, index)
     if any(entry.crystal is None for _, entry in entries):
         raise DataError(str(document.path), "an experiment has no crystal", "Index it first (dials.index)")
     factors = factors or structure_factors(document, settings, say)
@@ -93,11 +94,39 @@ def build_scene(
     beams = {e.beam_index: Beam(beam_for_fit(e.beam, settings)) for _, e in entries}
     expts = []
     for index, entry in entries:
-        still = entry.scan is None or settings.data.still or len(frames[index]) == 1
+        still = is_still(entry, settings.data)
         crystal = Crystal(crystal_for_fit(entry, settings, 0 if still else len(frames[index])))
         experiment = Experiment(crystal, beams[entry.beam_index], detector, factors)
         expts.append(FitExperiment(index, experiment, entry, frames[index], still))
     return Scene(tuple(expts), detector, factors, document, settings.data.amplitudes != "none")
+
+
+def shared_crystals(scene: Scene) -> list[list[int]]:
+    """Numbers of the experiments that share a crystal of the experiment list; nothing for a crystal of one."""
+    groups: dict[int | None, list[int]] = {}
+    for expt in scene.experiments:
+        groups.setdefault(expt.entry.crystal_index, []).append(expt.index)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def refuse_other_detector(path: Path, first: DetectorConfig, other: DetectorConfig, number: int) -> None:
+    """Raises DataError where the detector of experiment ``number`` is not the ``first``, naming what differs.
+
+    They are compared by value: stills processing writes one and the same detector for every still.
+    """
+    if other == first:
+        return
+    what = "how many panels they have"
+    if len(other.panels) == len(first.panels):
+        what = "the hierarchy of panels"
+        for old, new in zip(first.panels, other.panels, strict=True):
+            name = next((f.name for f in fields(PanelConfig) if getattr(old, f.name) != getattr(new, f.name)), None)
+            if name is not None:
+                values = f"{getattr(old, name)} in the first and {getattr(new, name)} there"
+                what = f"{name} of panel {old.name!r} is {values}"
+                break
+    why = f"the detectors of its experiments differ: experiment {number}, {what}"
+    raise DataError(str(path), why, "Fit one detector at a time")
 
 
 def crystal_for_fit(entry: ExperimentEntry, settings: FitSettings, frames: int) -> CrystalConfig:

@@ -21,7 +21,8 @@ QUOTED = re.compile(r"""(?P<q>['"])(?:\\(?:\\\\)*(?P=q)|(?!(?P=q)).)*?(?P=q)""",
 BRACKETS, ESCAPED = r"([\[\]])", r"\\\1"
 SWEEP = re.compile(r"choice\(.*\)", re.DOTALL)
 OPTIONS_WITH_VALUE = frozenset({"--cfg", "-c", "--package", "-p", "--config-dir", "-cd", "--info", "-i"})
-NAMES_AN_EXPERIMENT = ("experiment", "data.experiment")
+# Of the group data: with any of them the embedded example is not meant.
+MEASUREMENTS = ("experiment", "frames", "amplitudes", "mask", "spots", "truth")
 
 
 def quote(text: str) -> str:
@@ -121,16 +122,21 @@ def key_of(argument: str) -> str:
     return found["key"] if found else ""
 
 
+def _names_a_measurement(key: str) -> bool:
+    """Whether an override of ``key`` is about a measurement of the user's own."""
+    return key == "experiment" or (key.startswith("data.") and key.removeprefix("data.") in MEASUREMENTS)
+
+
 def prepare(arguments: Sequence[str]) -> list[str]:
     """The arguments as Hydra shall see them.
 
-    Without an experiment the embedded one is fitted. A multirun puts its runs below ``hydra.run.dir`` too, which
-    Hydra alone would ignore.
+    Where nothing says which measurement, the embedded one is fitted. A multirun puts its runs below
+    ``hydra.run.dir`` too, which Hydra alone would ignore.
     """
     multirun = "--multirun" in arguments or "-m" in arguments
     ready = options_first(quote_paths(arguments, multirun=multirun))
     asks_for_help = "--help" in arguments or "-h" in arguments
-    if not asks_for_help and not any(key_of(argument) in NAMES_AN_EXPERIMENT for argument in ready):
+    if not asks_for_help and not any(_names_a_measurement(key_of(argument)) for argument in ready):
         ready.append("experiment=default")
     if multirun and not any(key_of(argument) == "hydra.sweep.dir" for argument in ready):
         ready = [re.sub(r"^hydra\.run\.dir=", "hydra.sweep.dir=", argument) for argument in ready]

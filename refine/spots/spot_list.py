@@ -44,6 +44,15 @@ class SpotList:
     slow: Floats
     frame: Floats
 
+    def of_frames(self, frames: tuple[int, int] | None) -> SpotList:
+        """The rows of ``frames`` first to last alone (counted from 0, inclusive), which are counted anew from 0."""
+        if frames is None:
+            return self
+        first, last = frames
+        kept = np.isnan(self.frame) | ((self.frame >= first) & (self.frame < last + 1))
+        rows = {item.name: getattr(self, item.name)[kept] for item in fields(SpotList)}
+        return SpotList(**rows | {"frame": rows["frame"] - first})
+
     def of_experiment(self, found: Spots, expt: int, *, still: bool) -> ListedSpots:
         """The rows of one experiment. Width and counts are those of the spot ``found`` there, else the median's."""
         here = (np.isnan(self.frame) | (np.floor(self.frame) == expt)) if still else np.full(len(self.panel), True)

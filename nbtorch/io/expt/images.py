@@ -46,7 +46,7 @@ def _expand(template: Node, scan: ScanConfig | None) -> list[str]:
 
 
 def _locate(name: str, folder: Path) -> Path:
-    """The frame beside the .expt if it is there (files move together), else where the document says."""
+    """The frame where the document says if it is there, else beside the .expt (files move together)."""
     beside = folder / Path(name).name
     stated = folder / name  # an absolute name stays as it is
-    return existing(beside) or existing(stated) or stated
+    return existing(stated) or existing(beside) or stated

@@ -14,8 +14,9 @@ from nbtorch.config import BeamConfig, CrystalConfig, DetectorConfig, ScanConfig
 class ExperimentEntry:
     """One experiment: its models, where they stand in the document (None: absent), and its frames.
 
-    ``images`` are the frames the document names: an existing file beside the .expt where there is one (also .gz and
-    .bz2), else the path as written. The crystal carries its goniometer. ``notes`` are sentences for the report.
+    ``images`` are the frames the document names: the path as written where a file is there (also .gz and .bz2), else
+    one of that name beside the .expt, else the path as written. The crystal carries its goniometer. ``notes`` are
+    sentences for the report.
     """
 
     beam: BeamConfig

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from nbtorch.config import DetectorConfig
-from refine.frames.frame_stack import MeasuredFrame
+from nbtorch.io import write_cbf
+from refine.frames.frame_stack import FrameReader, MeasuredFrame
 from refine.frames.noise import counts_photons, detector_noise, look
 from refine.settings.fit_settings import DataSettings
 from tests.refine import tiny
@@ -120,3 +122,15 @@ def test_a_trusted_range_far_below_zero_is_that_of_an_integrating_detector(rng: 
     photons = rng.poisson(3.0, (SIZE, SIZE)).astype(float)
     assert not counts_photons(detector(trusted_range=(-50.0, 6e4)), frame(photons))
     assert counts_photons(detector(trusted_range=(-1.0, 6e4)), frame(photons))
+
+
+def test_a_pedestal_is_taken_off_before_the_noise_is_judged(tmp_path: Path) -> None:
+    """Dark pixels that read 100 hold no counts of photons, and the gain is what it is without the 100."""
+    image = 100 + integrated(np.random.default_rng(5), 3.0, 2.0)
+    write_cbf(tmp_path / "a.cbf", np.round(image).astype(np.int32))
+    config = detector(pedestal=100.0)
+    measured = FrameReader(config, None).frame(tmp_path / "a.cbf")
+    assert np.allclose(measured.counts[0], np.round(image) - 100)
+    seen = look(config, measured, DataSettings())
+    assert not seen.counts
+    assert seen.gain == pytest.approx(3, rel=0.1)

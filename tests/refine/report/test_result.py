@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> RunFolder:
     experiment = fake.write_experiment(tmp_path / "start.expt")
     (tmp_path / "out").mkdir()
     found = RunFolder(tmp_path / "out")
-    write_results(fake.finding(), experiment, found)
+    write_results(fake.finding(), read_expt(experiment), found)
     return found
 
 
@@ -74,7 +74,7 @@ def test_relative_frames_of_the_experiment_are_found_from_the_run_folder(tmp_pat
     (tmp_path / "out").mkdir()
     (tmp_path / "data" / "frame_0001.cbf").touch()
     experiment = fake.write_experiment(tmp_path / "data" / "start.expt")
-    write_results(fake.finding(), experiment, RunFolder(tmp_path / "out"))
+    write_results(fake.finding(), read_expt(experiment), RunFolder(tmp_path / "out"))
     assert read_expt(tmp_path / "out" / "refined.expt")[0].images == (tmp_path / "data" / "frame_0001.cbf",)
 
 
@@ -95,7 +95,7 @@ def test_numbers_that_are_not_finite_are_null_in_json_and_empty_in_csv(tmp_path:
     odd: SpotRow = replace(found.outcome.spots[7], start_fast_px=nan, end_slow_px=nan)
     outcome = replace(found.outcome, spots=(odd,), goodness=Goodness(reduced_chi_square=nan))
     experiment = fake.write_experiment(tmp_path / "start.expt")
-    write_results(replace(found, outcome=outcome), experiment, RunFolder(tmp_path))
+    write_results(replace(found, outcome=outcome), read_expt(experiment), RunFolder(tmp_path))
     assert json.loads((tmp_path / "result.json").read_text())["goodness"]["reduced_chi_square"] is None
     assert read_csv(tmp_path / "spots.csv")[0]["start_fast_px"] == ""
 

@@ -138,6 +138,8 @@ def test_options_come_before_overrides_with_their_values() -> None:
         (["experiment=in16c"], False),
         (["--help"], False),
         (["data.root=x"], True),
+        (["data.frames=mine*.cbf"], False),
+        (["data.amplitudes=mine.mtz"], False),
     ],
 )
 def test_the_embedded_experiment_is_fitted_when_none_is_named(arguments: list[str], *, embedded: bool) -> None:
