@@ -66,13 +66,14 @@ def fit(request: Request, values: Mapping[str, Any], folder: RunFolder, argument
     from refine.fit.prepare import prepare
     from refine.fit.training import solve
     from refine.report.report import write_report
-    from refine.report.result import Finding, truth_rows, write_results
+    from refine.report.result import Finding, read_truth, truth_rows, write_results
     from refine.report.summary import print_summary
 
     folder = agreed(folder)
     if folder.checkpoint is not None:
         refuse_other_settings(values, folder)
     record = provenance(request, arguments)
+    truth = None if request.truth is None else read_truth(request.truth)  # a malformed file costs no fit
     problem = prepare(request.fit, say)
     if is_first():
         begin(folder, values, {"command": record.command, "started": record.started})
@@ -82,10 +83,9 @@ def fit(request: Request, values: Mapping[str, Any], folder: RunFolder, argument
     if not is_first():
         return
     files = input_files(request, [frame.path for frame in found.frames])
-    truth = () if request.truth is None else truth_rows(found, request.truth)
-    finding = Finding(found, record, files, truth, stopped_by)
+    finding = Finding(found, record, files, truth_rows(found, truth or {}), stopped_by)
+    write_results(finding, problem.scene.document, folder)  # first: a report that fails costs no result
     write_report(finding, folder)
-    write_results(finding, problem.scene.document, folder)
     print_summary(finding, folder)
 
 

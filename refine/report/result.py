@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -80,16 +81,24 @@ def _warnings(outcome: Outcome, stopped_by: str) -> list[str]:
     return found
 
 
-def truth_rows(outcome: Outcome, path: Path) -> tuple[TruthRow, ...]:
-    """The free parameters that the truth file names; it holds {"parameters": {name: value}}, else DataError."""
+def read_truth(path: Path) -> dict[str, float]:
+    """The true values by name; the file holds {"parameters": {name: value}}, else DataError."""
     document = read_json(path)
     values = document.get("parameters") if isinstance(document, dict) else None
-    if not isinstance(values, dict) or not all(isinstance(value, (int, float)) for value in values.values()):
+    numbers = isinstance(values, dict) and all(
+        isinstance(v, (int, float)) and math.isfinite(v) for v in values.values()
+    )
+    if not isinstance(values, dict) or not numbers:
         raise DataError(f"data.truth={path}", 'it does not hold {"parameters": {name: number}}', "Give another file")
+    return {str(name): float(value) for name, value in values.items()}
+
+
+def truth_rows(outcome: Outcome, truth: Mapping[str, float]) -> tuple[TruthRow, ...]:
+    """The free parameters that ``truth`` names."""
     return tuple(
-        TruthRow(row.name, row.unit, row.start, row.value, row.sigma, float(values[row.name]))
+        TruthRow(row.name, row.unit, row.start, row.value, row.sigma, truth[row.name])
         for row in outcome.parameters
-        if row.free and row.tied_to is None and row.name in values
+        if row.free and row.tied_to is None and row.name in truth
     )
 
 

@@ -13,7 +13,7 @@ from nbtorch.io.expt import read_expt
 from nbtorch.io.table import read_csv
 from refine.records.outcome import Goodness, SpotRow
 from refine.records.run_folder import RunFolder
-from refine.report.result import Finding, change_in_sigmas, document, truth_rows, write_results
+from refine.report.result import Finding, change_in_sigmas, document, read_truth, truth_rows, write_results
 from tests.helpers.dxtbx import system_python
 from tests.refine import fake
 
@@ -122,7 +122,7 @@ def test_a_clean_fit_has_no_warnings() -> None:
 def test_truth_is_compared_in_the_fits_own_sigmas(tmp_path: Path) -> None:
     path = tmp_path / "truth.json"
     path.write_text(json.dumps({"parameters": {"crystal[0].rot_x": -0.05, "crystal[0].b": 79.0, "unknown": 1.0}}))
-    (row,) = truth_rows(fake.outcome(), path)
+    (row,) = truth_rows(fake.outcome(), read_truth(path))
     assert row.name == "crystal[0].rot_x"
     assert row.error == pytest.approx(-0.0012)
     assert row.in_sigmas == pytest.approx(-0.0012 / 0.0009)
@@ -134,7 +134,7 @@ def test_a_truth_file_of_another_form_is_refused(tmp_path: Path, content: str) -
     path = tmp_path / "truth.json"
     path.write_text(content)
     with pytest.raises(DataError, match="it does not hold"):
-        truth_rows(fake.outcome(), path)
+        truth_rows(fake.outcome(), read_truth(path))
 
 
 def test_a_change_has_sigmas_only_where_the_parameter_has_one() -> None:
