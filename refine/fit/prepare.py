@@ -16,7 +16,7 @@ from refine.frames.assign_frames import Missing, assign_frames
 from refine.frames.frame_stack import FrameReader, FrameStack
 from refine.indexing.assignment import Evidence, assign
 from refine.least_squares.levenberg_marquardt import LevenbergMarquardt
-from refine.parameters.amplitudes import amplitude_parameters, told_from_scales, with_scale_held
+from refine.parameters.amplitudes import NAMES, amplitude_parameters, told_from_scales, with_scale_held
 from refine.parameters.moved_experiment import moved_experiment
 from refine.parameters.parameter_set import Parameter, ParameterSet
 from refine.parameters.physical import (
@@ -28,6 +28,7 @@ from refine.parameters.physical import (
     orientation_parameters,
     scale_parameter,
     size_parameters,
+    spread_names,
 )
 from refine.parameters.restraints import structured, told_by_positions
 from refine.positions.objective import PositionObjective
@@ -212,10 +213,8 @@ def parameter_set(
     if coarse:
         # what the spots' widths will set free, and what there will be then
         flags = replace(flags, n_cells=flags.n_cells or settings.crystal.n_cells is None)
-        later = [
-            f"crystal[{s.index}].mosaic_spread{axis}" for s in scene.experiments for axis in ("", "_a", "_b", "_c")
-        ]
-        later += ["F["] * flags.amplitudes
+        later = [name for expt in scene.experiments for name in spread_names(expt.index)]
+        later += [NAMES] * flags.amplitudes
     rows: list[Parameter] = detector_parameters(scene.detector, flags)
     rows += beam_parameters(scene.experiments[0].model.beam, flags)
     for expt in scene.experiments:

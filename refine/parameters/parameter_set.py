@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from nbtorch.errors import ConfigError
+from refine.parameters.kinds import Kind
 
 _MANY = ("structure_factors.amplitudes",)  # tensors of many numbers, each moved by one parameter
 
@@ -36,11 +37,20 @@ class Entry:
 
 
 class Follower(NamedTuple):
-    """A number that is ``ratio`` times a parameter, by symmetry or because the user ties it; ``start`` as given."""
+    """A number that is ``ratio`` times a parameter, by symmetry or because the user ties it; ``start`` as given.
+
+    ``stem`` is its name without the knot of a curve, "" where it is none.
+    """
 
     name: str
     ratio: float
     start: float
+    stem: str = ""
+
+
+def at_knot(name: str, phi: float) -> str:
+    """What ``name`` is called at the spindle angle ``phi`` (degrees) of a curve."""
+    return f"{name}@{phi:g}"
 
 
 @dataclass(frozen=True)
@@ -50,10 +60,11 @@ class Parameter:
     ``span`` is how far a header is typically wrong: the scale of steps, and what "not determined by the data" is
     measured against. ``block`` is the crystal it belongs to, None where all share it. ``restraint`` is a sigma that
     ties the value to ``target``, or to ``start`` where there is none, in proportion where it is ``logarithmic``.
-    ``follows`` is what is tied to it.
+    ``follows`` is what is tied to it. ``knot`` is the spindle angle (degrees) of a point of a curve.
     """
 
     name: str
+    kind: Kind
     unit: str
     start: float
     span: float
@@ -66,11 +77,12 @@ class Parameter:
     target: float | None = None
     logarithmic: bool = False
     follows: tuple[Follower, ...] = ()
+    knot: float | None = None
 
     @property
     def stem(self) -> str:
         """The name without the knot of a curve: crystal[0].rot_x of crystal[0].rot_x@20."""
-        return self.name.partition("@")[0]
+        return self.name if self.knot is None else self.name.removesuffix(at_knot("", self.knot))
 
     def entries_of(self, block: int) -> list[Entry]:
         """The entries that move ``block``."""
@@ -103,7 +115,7 @@ class ParameterSet(nn.Module):
         if len(set(names)) != len(names):
             raise ConfigError(f"parameters {names}", "two have one name", "Rename the groups of the detector")
         self.parameters_ = tuple(parameters)
-        self._places: dict[str, int] | None = None
+        self._places: dict[Kind, dict[int | None, int]] = {}
         start = torch.tensor([parameter.start for parameter in parameters], dtype=torch.float64)
         targets = [p.start if p.target is None else p.target for p in parameters]
         self.register_buffer("start", start)
@@ -170,13 +182,13 @@ class ParameterSet(nn.Module):
         """The starts of ``name``, flattened, one for each block that has it."""
         return [block[name].reshape(-1) for block in self._tensors if name in block]
 
-    def index_of(self, name: str) -> int:
-        """The index of the parameter ``name``, or of the one that it follows."""
-        if self._places is None:
-            rows = list(enumerate(self.parameters_))
-            followed = {follower.name: i for i, row in rows for follower in row.follows}
-            self._places = followed | {row.name: i for i, row in rows}
-        return self._places[name]
+    def index_of(self, kind: Kind, block: int) -> int:
+        """The index of the one parameter of ``kind`` that moves ``block``."""
+        if kind not in self._places:
+            rows = [(i, row) for i, row in enumerate(self.parameters_) if row.kind is kind]
+            moved = [(b, i) for i, row in rows for b in ({row.block, *(e.block for e in row.entries)} - {None})]
+            self._places[kind] = dict(moved)
+        return self._places[kind][block]
 
     def _matrices(self, block: int) -> tuple[Tensor, dict[str, Tensor | _Sparse]]:
         """Indices of the parameters that move ``block`` at all, and for each tensor its matrix [numel, those].
@@ -236,8 +248,8 @@ class Match(NamedTuple):
 def matching(parameters: Sequence[Parameter], pattern: str, key: str, expected: Collection[str] = ()) -> list[Match]:
     """The parameters that a name or shell ``pattern`` means: by their names, those of curves, or of what follows them.
 
-    ``expected``: names that there will be once the spots have been seen. Raises ConfigError, naming the setting
-    ``key``, for a pattern that matches nothing.
+    ``expected``: names, or shell patterns of names, that there will be once the spots have been seen. Raises
+    ConfigError, naming the setting ``key``, for a pattern that matches nothing.
     """
     # a name holds brackets, as in crystal[0].a, which a shell pattern would read as a set of characters
     escaped = pattern.replace("[", "[[]")
@@ -250,22 +262,18 @@ def matching(parameters: Sequence[Parameter], pattern: str, key: str, expected: 
         if named(row.name) or named(row.stem):
             found[index] = Match(index)
         else:
-            ratios = [f.ratio for f in row.follows if named(f.name) or named(f.name.partition("@")[0])]
+            ratios = [f.ratio for f in row.follows if named(f.name) or (f.stem and named(f.stem))]
             if ratios:
                 found[index] = Match(index, ratios[0])
     if found:
         return list(found.values())
     # a knot of a curve is none where the crystal turns out not to drift
     stem = pattern.rpartition("@")[0]
-    if any(map(named, expected)) or _awaited(pattern, expected) or (stem and matching(parameters, stem, key, expected)):
+    awaited = any(named(name) or fnmatch.fnmatchcase(pattern, name) for name in expected)
+    if awaited or (stem and matching(parameters, stem, key, expected)):
         return []
     known = ", ".join(parameter.name for parameter in parameters[:12])
     raise ConfigError(f"{key}: parameter pattern {pattern!r}", "it matches none", f"Use names such as {known}")
-
-
-def _awaited(pattern: str, expected: Collection[str]) -> bool:
-    """Whether ``pattern`` names an amplitude, and there will be some."""
-    return pattern.startswith("F[") and "F[" in expected
 
 
 def switch(

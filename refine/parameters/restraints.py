@@ -8,11 +8,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from nbtorch.errors import ConfigError
+from refine.parameters.kinds import SCALE
 from refine.parameters.parameter_set import Follower, Match, Parameter, matching, switch
 from refine.settings.fit_settings import ParameterSettings
 
 _APART = 10.0  # spans by which the starts of tied parameters may differ: beyond it they are not one quantity
-_OF_SHAPES = ("n_", "mosaic_spread", "bandwidth", "polarization_fraction", "scale")  # kinds that only pixels tell
 _ONE_RATIO = 1e-6  # by which the proportions of tied followers may differ
 
 
@@ -68,7 +68,7 @@ def _movable(
 
 def _needs_scales(rows: Sequence[Parameter], given: str, settings: ParameterSettings) -> None:
     """Raises ConfigError where ``rows`` are scales that the fit may not have."""
-    if rows and all(row.name.endswith(".scale") for row in rows) and settings.scale != "frame":
+    if rows and all(row.kind is SCALE for row in rows) and settings.scale != "frame":
         raise ConfigError(
             given,
             f"with parameters.scale={settings.scale} spots may have scales of their own, and crystals none",
@@ -91,8 +91,8 @@ def tied(rows: Sequence[Parameter], settings: ParameterSettings, expected: Colle
         if len(members) == 1 and not any(mark in "".join(listed) for mark in "*?") and not expected:
             raise ConfigError(given, f"it names {rows[min(members)].name} alone", "Name two, or a pattern: *.n_a")
         _needs_scales([rows[i] for i in sorted(members)], given, settings)
-        for angle in {rows[i].name.partition("@")[2] for i in members}:
-            here = {i for i in members if rows[i].name.partition("@")[2] == angle}
+        for knot in {rows[i].knot for i in members}:
+            here = {i for i in members if rows[i].knot == knot}
             # what is tied to the same is tied to one another
             here = here.union(*(group for group in groups if group & here))
             groups = [group for group in groups if not group & here] + [here]
@@ -153,7 +153,10 @@ def _merged(rows: Sequence[Parameter]) -> Parameter:
             for row in rows
             for entry in row.entries
         ),
-        follows=(*first.follows, *(f for row in rows[1:] for f in (Follower(row.name, 1.0, row.start), *row.follows))),
+        follows=(
+            *first.follows,
+            *(f for row in rows[1:] for f in (Follower(row.name, 1.0, row.start, row.stem), *row.follows)),
+        ),
     )
 
 
@@ -173,7 +176,4 @@ def _can_be_tied(first: Parameter, row: Parameter) -> None:
 
 def told_by_positions(rows: Sequence[Parameter]) -> list[Parameter]:
     """``rows`` with those held that spots' positions do not tell."""
-    kinds = [row.stem.rpartition(".")[2] for row in rows]
-    return [
-        replace(row, free=row.free and not kind.startswith(_OF_SHAPES)) for row, kind in zip(rows, kinds, strict=True)
-    ]
+    return [replace(row, free=row.free and row.kind.told_by_positions) for row in rows]

@@ -27,7 +27,8 @@ class ParameterRow:
     ``sigma`` is the one we stand by (None: fixed, or not determined), ``sigma_model`` what the Fisher information alone
     says; ``sigma_bootstrap`` checks a sandwich sigma. ``tied_to`` names the parameter that it follows.
     ``restraint_sigma`` holds it to ``restraint_target`` (None: nothing does); ``lower`` and ``upper`` are its bounds
-    (None: none).
+    (None: none). ``kind`` is the word for what it is ("mosaic spread"), ``owner`` whose: "detector", "beam", "crystal"
+    or "amplitudes".
     """
 
     name: str
@@ -44,6 +45,8 @@ class ParameterRow:
     upper: float | None = None
     restraint_target: float | None = None
     restraint_sigma: float | None = None
+    kind: str = ""
+    owner: str = ""
 
 
 @dataclass(frozen=True)

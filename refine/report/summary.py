@@ -50,7 +50,7 @@ def parameter_table(finding: Finding) -> Table:
 
 def _crystal_last(row: ParameterRow) -> bool:
     """What all frames share comes first."""
-    return row.name.startswith(("crystal", "frame", "scale"))
+    return row.owner == "crystal"
 
 
 def _end(row: ParameterRow) -> str:
