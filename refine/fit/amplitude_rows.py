@@ -25,7 +25,7 @@ def split(
 
 def without_amplitudes(table: Correlation, parameters: ParameterSet) -> Correlation:
     """``table`` of all other parameters: of amplitudes there may be hundreds."""
-    amplitudes = {row.name for row in parameters.parameters_ if row.kind is AMPLITUDE}
+    amplitudes = {row.name for row in parameters.parameters_ if row.kind == AMPLITUDE}
     kept = [i for i, name in enumerate(table.names) if name not in amplitudes]
     if len(kept) == len(table.names):
         return table

@@ -132,7 +132,7 @@ def parameter_rows(parameters: ParameterSet, known: Uncertainty | None, explaine
     rows = []
     for i, parameter in enumerate(parameters.parameters_):
         free = i in parameters.free
-        if parameter.kind is SCALE and not free:
+        if parameter.kind == SCALE and not free:
             continue
         sigma = model = drawn = None
         if known is not None and free:
@@ -327,7 +327,7 @@ def warnings(problem: Problem, module: FitModule, z2: float) -> list[str]:
     if z2 > 3:
         found.append(f"the residuals under the spots are not noise: their mean square is {z2:.1f} of it")
     spots = sum(len(item.observed) for item in problem.evidence)
-    free = sum(module.values.parameters_[i].kind is not AMPLITUDE for i in module.values.free)
+    free = sum(module.values.parameters_[i].kind != AMPLITUDE for i in module.values.free)
     if 2 * spots < 3 * free:
         found.append(f"{free} parameters were fitted to {spots} spots")
     return found

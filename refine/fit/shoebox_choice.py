@@ -102,7 +102,7 @@ def of_refined(plan: BoxPlan, parameters: ParameterSet, factors: StructureFactor
 
     A wrong amplitude that is held would pull what all share.
     """
-    rows = [row for row in parameters.parameters_ if row.kind is AMPLITUDE]
+    rows = [row for row in parameters.parameters_ if row.kind == AMPLITUDE]
     if not rows:
         return plan
     slots = [entry.index for row in rows for entry in row.entries]
@@ -111,7 +111,7 @@ def of_refined(plan: BoxPlan, parameters: ParameterSet, factors: StructureFactor
 
 def find_amplitudes(blocks: Sequence[Block], parameters: ParameterSet) -> None:
     """Find the amplitudes that shine in the boxes of ``blocks`` and hold the others, which no pixel would tell."""
-    amplitudes = {i for i in parameters.free if parameters.parameters_[i].kind is AMPLITUDE}
+    amplitudes = {i for i in parameters.free if parameters.parameters_[i].kind == AMPLITUDE}
     if not amplitudes:
         return
     for block in blocks:

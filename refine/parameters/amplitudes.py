@@ -84,8 +84,8 @@ def amplitude_parameters(
 def with_scale_held(rows: Sequence[Parameter]) -> list[Parameter]:
     """``rows`` with the first scale held where no restraint and nothing that is held tells scales from amplitudes."""
     found = list(rows)
-    scales = [i for i, row in enumerate(found) if row.kind is SCALE]
-    brightness = [row for row in found if row.kind is AMPLITUDE] + [found[i] for i in scales]
+    scales = [i for i, row in enumerate(found) if row.kind == SCALE]
+    brightness = [row for row in found if row.kind == AMPLITUDE] + [found[i] for i in scales]
     told = any(row.restraint is not None or not row.free for row in brightness)
     if scales and not told:
         found[scales[0]] = replace(found[scales[0]], free=False)
@@ -94,10 +94,10 @@ def with_scale_held(rows: Sequence[Parameter]) -> list[Parameter]:
 
 def told_from_scales(rows: Sequence[Parameter]) -> list[str]:
     """What to say about how amplitudes are told from scales; nothing where none is a parameter."""
-    amplitudes = [row for row in rows if row.kind is AMPLITUDE and row.free]
+    amplitudes = [row for row in rows if row.kind == AMPLITUDE and row.free]
     if not amplitudes:
         return []
-    held = [row.name for row in rows if row.kind is SCALE and not row.free]
+    held = [row.name for row in rows if row.kind == SCALE and not row.free]
     by = [row for row in amplitudes if row.restraint is not None]
     told = f"{', '.join(held)} held as the spots give it" if held else "restraints of scales"
     if by and not held:
@@ -142,7 +142,7 @@ def box_amplitudes(shining: Tensor, parameters: ParameterSet) -> BoxAmplitudes:
     """The free amplitudes of boxes in which those at ``shining`` [B, n] (−1: none) of the models' amplitudes shine."""
     owner: dict[int, int] = {}
     for index in parameters.free:
-        if parameters.parameters_[index].kind is AMPLITUDE:
+        if parameters.parameters_[index].kind == AMPLITUDE:
             owner |= {entry.index: index for entry in parameters.parameters_[index].entries}
     of_boxes = [sorted({owner[slot] for slot in row if slot in owner}) for row in shining.tolist()]
     colour = _coloured(of_boxes)

@@ -185,7 +185,7 @@ class ParameterSet(nn.Module):
     def index_of(self, kind: Kind, block: int) -> int:
         """The index of the one parameter of ``kind`` that moves ``block``."""
         if kind not in self._places:
-            rows = [(i, row) for i, row in enumerate(self.parameters_) if row.kind is kind]
+            rows = [(i, row) for i, row in enumerate(self.parameters_) if row.kind == kind]
             moved = [(b, i) for i, row in rows for b in ({row.block, *(e.block for e in row.entries)} - {None})]
             self._places[kind] = dict(moved)
         return self._places[kind][block]

@@ -68,7 +68,7 @@ def _movable(
 
 def _needs_scales(rows: Sequence[Parameter], given: str, settings: ParameterSettings) -> None:
     """Raises ConfigError where ``rows`` are scales that the fit may not have."""
-    if rows and all(row.kind is SCALE for row in rows) and settings.scale != "frame":
+    if rows and all(row.kind == SCALE for row in rows) and settings.scale != "frame":
         raise ConfigError(
             given,
             f"with parameters.scale={settings.scale} spots may have scales of their own, and crystals none",

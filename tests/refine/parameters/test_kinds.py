@@ -98,7 +98,7 @@ def test_the_scale_of_a_crystal_is_found_without_its_name() -> None:
 
 
 def test_the_first_scale_is_held_whatever_it_is_called() -> None:
-    rows = [row for row in rows_of(2, renamed=True) if row.kind is kinds.SCALE]
+    rows = [row for row in rows_of(2, renamed=True) if row.kind == kinds.SCALE]
     assert [row.free for row in with_scale_held(rows)] == [False, True]
 
 

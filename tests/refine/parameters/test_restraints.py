@@ -13,7 +13,7 @@ import torch
 from nbtorch.errors import ConfigError
 from refine.__main__ import main
 from refine.fit.conclude import parameter_rows
-from refine.least_squares.levenberg_marquardt import LevenbergMarquardt, whole_matrix
+from refine.least_squares.levenberg_marquardt import LevenbergMarquardt
 from refine.least_squares.restraint_terms import restraint_loss
 from refine.least_squares.uncertainty import uncertainty
 from refine.parameters.parameter_set import Parameter, ParameterSet
@@ -22,6 +22,7 @@ from refine.parameters.restraints import structured, told_by_positions
 from refine.settings.fit_settings import CrystalSettings, DataSettings, FitSettings, ParameterSettings
 from refine.settings.request import request_from
 from tests.refine import small, tiny
+from tests.refine.whole import whole_matrix
 
 FREE = ParameterSettings(cell=True, n_cells=True, orientation=True)
 
