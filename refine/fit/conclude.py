@@ -16,6 +16,7 @@ from refine.fit.module import FitModule
 from refine.fit.problem import Problem
 from refine.fit.restraint_rows import followed, limits
 from refine.fit.shoebox_choice import predicted_centres
+from refine.fit.spread_rows import of_spread
 from refine.indexing.assignment import Evidence
 from refine.least_squares.bootstrap import bootstrap_sigmas
 from refine.least_squares.objective import Objective
@@ -153,7 +154,7 @@ def parameter_rows(parameters: ParameterSet, known: Uncertainty | None, explaine
             kind=parameter.kind.name,
             owner=parameter.kind.owner,
         )
-        row = replace(row, **limits(parameter, free=free))
+        row = replace(of_spread(row, parameter), **limits(parameter, free=free))
         rows.append(row)
         rows += [followed(row, follower.name, follower.ratio, follower.start) for follower in parameter.follows]
     return tuple(rows)

@@ -24,7 +24,7 @@ from refine.least_squares.restraint_terms import restraints
 from refine.parameters import kinds
 from refine.parameters.gauge import as_chosen
 from refine.parameters.kinds import Kind
-from refine.parameters.parameter_set import ParameterSet
+from refine.parameters.parameter_set import Parameter, ParameterSet
 from refine.records.outcome import Undetermined
 
 UNDETERMINED_BEYOND = 0.5  # a direction whose sigma is more than this many spans is no better known than from a header
@@ -139,7 +139,7 @@ def describe(
     ]
     rows = {parameter.name: parameter for parameter in parameters.parameters_}
     scale = float(step[largest])
-    parts = [f"{float(step[i]) / scale:+.3g} {rows[names[i]].unit} {names[i]}".replace("  ", " ") for i in chosen[:8]]
+    parts = [f"{float(step[i]) / scale:+.3g} {_unit(rows[names[i]])} {names[i]}".replace("  ", " ") for i in chosen[:8]]
     more = f" and {len(chosen) - 8} more" if len(chosen) > 8 else ""
     sigma = max(value, 1e-12) ** -0.5
     size = f"its sigma is {sigma:.2g} times" if sigma < 1e5 else "the data do not change at all over"
@@ -147,6 +147,11 @@ def describe(
         ", ".join(parts) + more,
         f"{_cause([rows[names[i]].kind for i in chosen])}; {size} the error of a typical header",
     )
+
+
+def _unit(row: Parameter) -> str:
+    """The unit of the parameter's value."""
+    return f"{row.unit}²" if row.squared else row.unit
 
 
 # What is known to move spots alike: of each group one kind takes part, and the reason in words.

@@ -1,7 +1,8 @@
 """The physical parameters of a fit: name, unit, start, range, bounds, and which numbers of the models they move.
 
 Every parameter moves entries of the models' own parameters linearly (a cubic cell's a moves three lengths), so the
-map from a vector of values to the models is one small matrix a tensor, and its derivative is that matrix.
+map from a vector of values to the models is one small matrix a tensor, and its derivative is that matrix. A spread is
+fitted as its square, in which the image is linear at 0: its entries move with the root of its value.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ class Parameter:
     ``span`` is how far a header is typically wrong: the scale of steps, and what "not determined by the data" is
     measured against. ``block`` is the crystal it belongs to, None where all share it. ``restraint`` is a sigma that
     ties the value to ``target``, or to ``start`` where there is none, in proportion where it is ``logarithmic``.
-    ``follows`` is what is tied to it. ``knot`` is the spindle angle (degrees) of a point of a curve.
+    ``follows`` is what is tied to it. Of a ``squared`` one all numbers but those of ``follows`` are squares, and of
+    sigmas what they make of a square: ``unit`` is that of the number itself. ``knot`` is the spindle angle (degrees)
+    of a point of a curve.
     """
 
     name: str
@@ -78,6 +81,23 @@ class Parameter:
     logarithmic: bool = False
     follows: tuple[Follower, ...] = ()
     knot: float | None = None
+    squared: bool = False
+
+    def told(self, value: float) -> float:
+        """The number itself, as a user has it, of a ``value`` of this parameter."""
+        return math.sqrt(max(value, 0.0)) if self.squared and math.isfinite(value) else value
+
+    def kept(self, number: float) -> float:
+        """The inverse of :meth:`told`."""
+        return math.copysign(number**2, number) if self.squared else number
+
+    def sigma_kept(self, number: float, sigma: float) -> float:
+        """The sigma of this parameter's value where a user's ``number`` has ``sigma``: what that adds to the square."""
+        return (abs(number) + sigma) ** 2 - number**2 if self.squared else sigma
+
+    def sigma_told(self, value: float, sigma: float) -> float:
+        """The inverse of :meth:`sigma_kept` at a ``value`` of this parameter."""
+        return math.sqrt(max(value, 0.0) + sigma) - math.sqrt(max(value, 0.0)) if self.squared else sigma
 
     @property
     def stem(self) -> str:
@@ -122,6 +142,8 @@ class ParameterSet(nn.Module):
         self.register_buffer("target", torch.tensor(targets, dtype=torch.float64), persistent=False)
         logarithmic = torch.tensor([parameter.logarithmic for parameter in parameters], dtype=torch.bool)
         self.register_buffer("logarithmic", logarithmic, persistent=False)
+        squared = torch.tensor([parameter.squared for parameter in parameters], dtype=torch.bool)
+        self.register_buffer("squared", squared, persistent=False)
         self.values = nn.Parameter(self.clamp(start))
         self._tensors = [self._shifted(block, given) for block, given in enumerate(tensors)]
         self.release({index for index, parameter in enumerate(parameters) if parameter.free})
@@ -130,6 +152,7 @@ class ParameterSet(nn.Module):
     start: Tensor
     target: Tensor
     logarithmic: Tensor
+    squared: Tensor
 
     def __len__(self) -> int:
         return len(self.parameters_)
@@ -152,12 +175,12 @@ class ParameterSet(nn.Module):
         not depend on it. ``of``: the indices of their parameters, None for those of :meth:`of_block`.
         """
         indices, columns = self._maps[block]
-        moved = (self.values.detach() if free is not None else self.values) - self.start
+        moved = self._moving(self.values.detach() if free is not None else self.values)
         along, moving = moved, set(columns)
         if free is not None:
             chosen = self.of_block(block) if of is None else of
             place = torch.tensor(chosen, dtype=torch.long, device=self.start.device)
-            along = moved.index_put((place,), free - self.start[place])
+            along = moved.index_put((place,), self._moving(free, place))
             moving = {entry.tensor for index in chosen for entry in self.parameters_[index].entries}
         moved, along = moved[indices], along[indices]
         return {
@@ -166,6 +189,14 @@ class ParameterSet(nn.Module):
             )
             for name, matrix in columns.items()
         }
+
+    def _moving(self, values: Tensor, place: Tensor | None = None) -> Tensor:
+        """What entries move by where the parameters (those at ``place``) have ``values``: roots of what is squared."""
+        start = self.start if place is None else self.start[place]
+        squared = self.squared if place is None else self.squared[place]
+        # the root of 1 in the place of what is no square: a root of 0 would spoil the gradient
+        roots = torch.where(squared, values, 1).sqrt() - torch.where(squared, start, 1).sqrt()
+        return torch.where(squared, roots, values - start)
 
     def _shifted(self, block: int, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The tensors ``given`` for ``block`` with the offsets of the entries that move it."""

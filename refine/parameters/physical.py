@@ -16,6 +16,9 @@ from refine.settings.fit_settings import FitSettings, ParameterSettings
 
 # How far a header is typically wrong; see Parameter.span.
 SPAN_SHIFT, SPAN_TILT, SPAN_ROTATION, SPAN_CELL, SPAN_ANGLE = 1.5, 0.5, 0.5, 0.01, 1.0
+SPAN_SPREAD = 0.05  # degrees
+LEAST_SPREAD = 3e-4  # degrees: as good as 0 (a spot of 200 cells is a hundred times as wide), with a derivative yet
+LEAST_BANDWIDTH = 1e-4  # %
 AXES = ("fast", "slow", "normal")
 SHIFTS = (kinds.DETECTOR_SHIFT, kinds.DETECTOR_SHIFT, kinds.DETECTOR_DISTANCE)
 ROTATIONS = (kinds.DETECTOR_TILT, kinds.DETECTOR_TILT, kinds.DETECTOR_TURN)
@@ -153,6 +156,22 @@ def spread_names(index: int) -> list[str]:
     return [f"crystal[{index}].mosaic_spread{axis}" for axis in ("", "_a", "_b", "_c")]
 
 
+def squared(row: Parameter, least: float) -> Parameter:
+    """The parameter of the square of a spread, from that of the spread itself, which starts at ``least`` or above.
+
+    An image is even in a spread: its derivative vanishes at 0, where that by the square does not.
+    """
+    start, kept = max(row.start, least), replace(row, squared=True)
+    return replace(
+        kept,
+        start=start**2,
+        span=kept.sigma_kept(start, row.span),
+        lower=least**2,
+        upper=row.upper**2,
+        entries=tuple(replace(e, offset=e.offset + e.coefficient * (start - row.start)) for e in row.entries),
+    )
+
+
 def mosaic_parameters(index: int, crystal: Crystal, free: bool) -> list[Parameter]:
     """The mosaic spread, or its three numbers about a*, c × a* and c, where the crystal has more than one domain."""
     if crystal.config.mosaic.domains < 2:
@@ -160,10 +179,9 @@ def mosaic_parameters(index: int, crystal: Crystal, free: bool) -> list[Paramete
     rows = []
     for i, start in enumerate(crystal.mosaic_spread.detach().reshape(-1).tolist()):
         name = spread_names(index)[1 + i if crystal.config.mosaic.anisotropic else 0]
-        entry, span = (Entry("crystal.mosaic_spread", i),), max(0.5 * start, 0.01)
-        rows.append(
-            Parameter(name, kinds.MOSAIC_SPREAD, "deg", start, span, entry, index, lower=0.0, upper=10.0, free=free)
-        )
+        entry, span = (Entry("crystal.mosaic_spread", i),), max(0.5 * start, SPAN_SPREAD)
+        row = Parameter(name, kinds.MOSAIC_SPREAD, "deg", start, span, entry, index, upper=10.0, free=free)
+        rows.append(squared(row, LEAST_SPREAD))
     return rows
 
 
@@ -248,5 +266,6 @@ def spectrum_parameters(beam: Beam, settings: ParameterSettings) -> list[Paramet
     if width > 0:
         entries = tuple(Entry("beam.spectrum", i, float(x) / width) for i, x in enumerate(about))
         span, free = 0.5 * width, settings.bandwidth
-        rows.append(Parameter("beam.bandwidth", kinds.BANDWIDTH, "%", width, span, entries, lower=0.0, free=free))
+        row = Parameter("beam.bandwidth", kinds.BANDWIDTH, "%", width, span, entries, free=free)
+        rows.append(squared(row, LEAST_BANDWIDTH))
     return rows

@@ -32,17 +32,19 @@ def structured(
             row = found[index]
             # a restraint of a constant holds the mean of the knots of its curve
             share = 1 if "@" in pattern else math.sqrt(knots[row.stem])
-            held = None if target is None else target / ratio
-            found[index] = replace(row, restraint=sigma / ratio * share, target=held)
+            held = None if target is None else row.kept(target / ratio)
+            kept = row.sigma_kept(row.told(row.start) if target is None else target / ratio, sigma / ratio)
+            found[index] = replace(row, restraint=kept * share, target=held)
     for pattern, (low, high) in settings.bounds.items():
         for index, ratio in _movable(found, pattern, "bounds", settings, expected):
             row = found[index]
-            lower = row.lower if low is None else low / ratio
-            upper = row.upper if high is None else high / ratio
+            lower = row.lower if low is None else row.kept(low / ratio)
+            upper = row.upper if high is None else row.kept(high / ratio)
+            lower = max(lower, row.lower) if row.squared else lower
             if lower >= upper:
                 raise ConfigError(
                     f"parameters.bounds: {pattern}: [{low}, {high}]",
-                    f"no value of {row.name} lies between {lower:g} and {upper:g} {row.unit}",
+                    f"no value of {row.name} lies between {row.told(lower):g} and {row.told(upper):g} {row.unit}",
                     "Give both bounds, the lower first",
                 )
             found[index] = replace(row, lower=lower, upper=upper)
@@ -147,7 +149,7 @@ def _merged(rows: Sequence[Parameter]) -> Parameter:
         entries=tuple(
             replace(
                 entry,
-                offset=entry.offset + entry.coefficient * (start - row.start),
+                offset=entry.offset + entry.coefficient * (row.told(start) - row.told(row.start)),
                 block=row.block if entry.block is None else entry.block,
             )
             for row in rows
@@ -155,7 +157,7 @@ def _merged(rows: Sequence[Parameter]) -> Parameter:
         ),
         follows=(
             *first.follows,
-            *(f for row in rows[1:] for f in (Follower(row.name, 1.0, row.start, row.stem), *row.follows)),
+            *(f for row in rows[1:] for f in (Follower(row.name, 1.0, row.told(row.start), row.stem), *row.follows)),
         ),
     )
 
@@ -170,7 +172,7 @@ def _can_be_tied(first: Parameter, row: Parameter) -> None:
         held, free = (first, row) if row.free else (row, first)
         raise ConfigError(given, f"{held.name} is held and {free.name} is free", "Hold or free both")
     if abs(row.start - first.start) > _APART * max(row.span, first.span):
-        starts = f"{first.start:g} and {row.start:g} {row.unit}".rstrip()
+        starts = f"{first.told(first.start):g} and {row.told(row.start):g} {row.unit}".rstrip()
         raise ConfigError(given, f"they start at {starts}: no one value can be meant", "Tie parameters of one kind")
 
 
