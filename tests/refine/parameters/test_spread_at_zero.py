@@ -61,7 +61,7 @@ def test_a_spread_that_is_zero_comes_out_within_its_sigma(stills: tiny.Tiny) -> 
     assert len(spreads) == 12
     # with spreads themselves as parameters draws 0 to 3 have 2.0 and 3.2; as squares 1.4
     assert spreads.max() < 2
-    assert np.abs(others).max() < 4  # worst seen 2.3, of 108
+    assert np.abs(others).max() < 4  # worst seen 2.2
     assert len(others) > 80
 
 
