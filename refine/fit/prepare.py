@@ -357,7 +357,7 @@ def _with_estimates(settings: FitSettings, widths: Widths, evidence: list[Eviden
     scan = any(not item.expt.still for item in evidence)
     if crystal.mosaic_spread is None and scan:
         choices.append(f"crystal.mosaic_spread = {widths.mosaic_spread:.3f}°: from the spots' width over the frames")
-        # a free spread must not start at zero, where the loss is flat in it
+        # a free one begins where spots are plainly broadened: the span of a spread grows with its start
         spread = max(widths.mosaic_spread, 0.03) if flags.mosaic_spread else widths.mosaic_spread
         crystal = replace(crystal, mosaic_spread=spread)
     elif crystal.mosaic_spread is None and flags.mosaic_spread:
