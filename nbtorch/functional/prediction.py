@@ -45,11 +45,6 @@ def turn(reciprocal: Tensor, spindle: Spindle, angle: Tensor) -> Tensor:
     return rotate_about_axis(fixed, spindle.axis, angle) @ spindle.setting.transpose(-1, -2)
 
 
-def turn_back(scattered: Tensor, spindle: Spindle, angle: Tensor) -> Tensor:
-    """The inverse of :func:`turn`: scattering vectors [n, 3] seen at ``angle`` [n], at goniometer zero."""
-    return rotate_about_axis(scattered @ spindle.setting, spindle.axis, -angle) @ spindle.fixed
-
-
 def crossing_angles(reciprocal: Tensor, wave: Tensor, spindle: Spindle) -> tuple[Tensor, Tensor]:
     """The two spindle angles [n, 2] (radians) at which |k₀ + R(phi)·r| = |k₀|, and whether there are any [n].
 

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from nbtorch.config import CrystalConfig
-from refine.parameters.amplitudes import is_amplitude
+from refine.parameters.amplitudes import indices_in
+from refine.parameters.kinds import AMPLITUDE
+from refine.parameters.parameter_set import ParameterSet
 from refine.records.outcome import AmplitudeRow, Correlation, ParameterRow, Side
 
 
@@ -15,15 +17,16 @@ def split(
     rows: Sequence[ParameterRow], crystal: CrystalConfig, *, friedel: bool
 ) -> tuple[tuple[ParameterRow, ...], tuple[AmplitudeRow, ...]]:
     """The ``rows`` that are no amplitudes, and those of refined ones."""
-    others = tuple(row for row in rows if not is_amplitude(row.name))
+    others = tuple(row for row in rows if row.kind != AMPLITUDE.name)
     # one that is tied to another is as free as that one
-    found = [row for row in rows if is_amplitude(row.name) and row.free]
+    found = [row for row in rows if row.kind == AMPLITUDE.name and row.free]
     return others, tuple(_row(row, crystal.space_group, friedel=friedel) for row in found)
 
 
-def without_amplitudes(table: Correlation) -> Correlation:
+def without_amplitudes(table: Correlation, parameters: ParameterSet) -> Correlation:
     """``table`` of all other parameters: of amplitudes there may be hundreds."""
-    kept = [i for i, name in enumerate(table.names) if not is_amplitude(name)]
+    amplitudes = {row.name for row in parameters.parameters_ if row.kind == AMPLITUDE}
+    kept = [i for i, name in enumerate(table.names) if name not in amplitudes]
     if len(kept) == len(table.names):
         return table
     names = tuple(table.names[i] for i in kept)
@@ -34,7 +37,7 @@ def without_amplitudes(table: Correlation) -> Correlation:
 def _row(row: ParameterRow, space_group: str, *, friedel: bool) -> AmplitudeRow:
     import gemmi
 
-    h, k, l = (int(part) for part in row.name[2:-1].split(","))  # noqa: E741
+    h, k, l = indices_in(row.name)  # noqa: E741
     group = gemmi.SpaceGroup(space_group)
     single = not friedel and not group.operations().is_reflection_centric([h, k, l])
     inside = gemmi.ReciprocalAsu(group).is_in([h, k, l])

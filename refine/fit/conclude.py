@@ -16,12 +16,13 @@ from refine.fit.module import FitModule
 from refine.fit.problem import Problem
 from refine.fit.restraint_rows import followed, limits
 from refine.fit.shoebox_choice import predicted_centres
+from refine.fit.spread_rows import of_spread
 from refine.indexing.assignment import Evidence
 from refine.least_squares.bootstrap import bootstrap_sigmas
 from refine.least_squares.objective import Objective
 from refine.least_squares.uncertainty import Uncertainty, uncertainty
-from refine.parameters.amplitudes import is_amplitude
 from refine.parameters.gauge import gauge_directions
+from refine.parameters.kinds import AMPLITUDE, SCALE
 from refine.parameters.moved_experiment import moved_experiment
 from refine.parameters.parameter_set import ParameterSet
 from refine.pixels.fit_quality import box_chi_square, misfit
@@ -65,7 +66,7 @@ def outcome(problem: Problem, module: FitModule) -> Outcome:
         parameters=rows,
         undetermined=known.undetermined if known else (),
         weakest=known.weakest if known else None,
-        correlation=without_amplitudes(correlation(known)) if known else None,
+        correlation=without_amplitudes(correlation(known), parameters) if known else None,
         amplitudes=amplitudes,
         converged=module.converged,
         message=module.message,
@@ -132,7 +133,7 @@ def parameter_rows(parameters: ParameterSet, known: Uncertainty | None, explaine
     rows = []
     for i, parameter in enumerate(parameters.parameters_):
         free = i in parameters.free
-        if parameter.name.endswith(".scale") and not free:
+        if parameter.kind == SCALE and not free:
             continue
         sigma = model = drawn = None
         if known is not None and free:
@@ -150,10 +151,12 @@ def parameter_rows(parameters: ParameterSet, known: Uncertainty | None, explaine
             free,
             free and bounds[i],
             sigma_bootstrap=drawn,
+            kind=parameter.kind.name,
+            owner=parameter.kind.owner,
         )
-        row = replace(row, **limits(parameter, free=free))
+        row = replace(of_spread(row, parameter), **limits(parameter, free=free))
         rows.append(row)
-        rows += [followed(row, *follower) for follower in parameter.follows]
+        rows += [followed(row, follower.name, follower.ratio, follower.start) for follower in parameter.follows]
     return tuple(rows)
 
 
@@ -243,7 +246,7 @@ def frame_rows(problem: Problem, spots: tuple[SpotRow, ...], parameters: Paramet
             of_frame.setdefault(int(spot.frame), []).append(spot)
     for item in problem.evidence:
         rows = of_experiment.setdefault(item.expt.index, [])
-        scale = values[parameters.index_of(f"crystal[{item.expt.index}].scale")]
+        scale = values[parameters.index_of(SCALE, item.expt.index)]
         absent = problem.left_out.get(item.expt.index, "")
         for z, path in enumerate(item.expt.images):
             number = item.expt.index if item.expt.still else z
@@ -325,8 +328,7 @@ def warnings(problem: Problem, module: FitModule, z2: float) -> list[str]:
     if z2 > 3:
         found.append(f"the residuals under the spots are not noise: their mean square is {z2:.1f} of it")
     spots = sum(len(item.observed) for item in problem.evidence)
-    named = [module.values.parameters_[i].name for i in module.values.free]
-    free = sum(not is_amplitude(name) for name in named)
+    free = sum(module.values.parameters_[i].kind != AMPLITUDE for i in module.values.free)
     if 2 * spots < 3 * free:
         found.append(f"{free} parameters were fitted to {spots} spots")
     return found

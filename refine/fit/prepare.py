@@ -16,7 +16,7 @@ from refine.frames.assign_frames import Missing, assign_frames
 from refine.frames.frame_stack import FrameReader, FrameStack
 from refine.indexing.assignment import Evidence, assign
 from refine.least_squares.levenberg_marquardt import LevenbergMarquardt
-from refine.parameters.amplitudes import amplitude_parameters, told_from_scales, with_scale_held
+from refine.parameters.amplitudes import NAMES, amplitude_parameters, told_from_scales, with_scale_held
 from refine.parameters.moved_experiment import moved_experiment
 from refine.parameters.parameter_set import Parameter, ParameterSet
 from refine.parameters.physical import (
@@ -28,6 +28,7 @@ from refine.parameters.physical import (
     orientation_parameters,
     scale_parameter,
     size_parameters,
+    spread_names,
 )
 from refine.parameters.restraints import structured, told_by_positions
 from refine.parameters.shared_crystals import of_shared_crystals
@@ -218,10 +219,8 @@ def parameter_set(
     if coarse:
         # what the spots' widths will set free, and what there will be then
         flags = replace(flags, n_cells=flags.n_cells or settings.crystal.n_cells is None)
-        later = [
-            f"crystal[{s.index}].mosaic_spread{axis}" for s in scene.experiments for axis in ("", "_a", "_b", "_c")
-        ]
-        later += ["F["] * flags.amplitudes
+        later = [name for expt in scene.experiments for name in spread_names(expt.index)]
+        later += [NAMES] * flags.amplitudes
     rows: list[Parameter] = detector_parameters(scene.detector, flags)
     rows += beam_parameters(scene.experiments[0].model.beam, flags)
     for expt in scene.experiments:
@@ -365,7 +364,7 @@ def _with_estimates(settings: FitSettings, widths: Widths, evidence: list[Eviden
     scan = any(not item.expt.still for item in evidence)
     if crystal.mosaic_spread is None and scan:
         choices.append(f"crystal.mosaic_spread = {widths.mosaic_spread:.3f}°: from the spots' width over the frames")
-        # a free spread must not start at zero, where the loss is flat in it
+        # a free one begins where spots are plainly broadened: the span of a spread grows with its start
         spread = max(widths.mosaic_spread, 0.03) if flags.mosaic_spread else widths.mosaic_spread
         crystal = replace(crystal, mosaic_spread=spread)
     elif crystal.mosaic_spread is None and flags.mosaic_spread:

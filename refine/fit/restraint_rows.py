@@ -15,10 +15,10 @@ def limits(parameter: Parameter, *, free: bool) -> dict[str, Any]:
     restraint = parameter.restraint if free else None
     target = parameter.start if parameter.target is None else parameter.target
     return {
-        "lower": finite(parameter.lower),
-        "upper": finite(parameter.upper),
-        "restraint_sigma": restraint,
-        "restraint_target": None if restraint is None else target,
+        "lower": finite(parameter.told(parameter.lower)),
+        "upper": finite(parameter.told(parameter.upper)),
+        "restraint_sigma": None if restraint is None else parameter.sigma_told(target, restraint),
+        "restraint_target": None if restraint is None else parameter.told(target),
     }
 
 
@@ -39,6 +39,8 @@ def followed(row: ParameterRow, name: str, ratio: float, start: float) -> Parame
         sigma_bootstrap=scaled(row.sigma_bootstrap),
         lower=scaled(row.lower),
         upper=scaled(row.upper),
+        interval=None if row.interval is None else (row.interval[0] * ratio, row.interval[1] * ratio),
+        upper_limit=scaled(row.upper_limit),
         restraint_target=scaled(row.restraint_target),
         restraint_sigma=scaled(row.restraint_sigma),
     )

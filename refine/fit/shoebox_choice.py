@@ -14,7 +14,7 @@ from nbtorch.render.excited import excited_reflections
 from refine.fit.problem import Problem, position_block
 from refine.frames.shoeboxes import BoxPlan, cut, plan_boxes
 from refine.indexing.assignment import Evidence
-from refine.parameters.amplitudes import is_amplitude
+from refine.parameters.kinds import AMPLITUDE
 from refine.parameters.moved_experiment import moved_experiment
 from refine.parameters.parameter_set import ParameterSet
 from refine.pixels.block import Block
@@ -102,7 +102,7 @@ def of_refined(plan: BoxPlan, parameters: ParameterSet, factors: StructureFactor
 
     A wrong amplitude that is held would pull what all share.
     """
-    rows = [row for row in parameters.parameters_ if is_amplitude(row.name)]
+    rows = [row for row in parameters.parameters_ if row.kind == AMPLITUDE]
     if not rows:
         return plan
     slots = [entry.index for row in rows for entry in row.entries]
@@ -111,7 +111,7 @@ def of_refined(plan: BoxPlan, parameters: ParameterSet, factors: StructureFactor
 
 def find_amplitudes(blocks: Sequence[Block], parameters: ParameterSet) -> None:
     """Find the amplitudes that shine in the boxes of ``blocks`` and hold the others, which no pixel would tell."""
-    amplitudes = {i for i in parameters.free if is_amplitude(parameters.parameters_[i].name)}
+    amplitudes = {i for i in parameters.free if parameters.parameters_[i].kind == AMPLITUDE}
     if not amplitudes:
         return
     for block in blocks:

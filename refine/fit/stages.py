@@ -28,7 +28,7 @@ from refine.fit.shoebox_choice import (
 )
 from refine.indexing.assignment import Evidence
 from refine.least_squares.levenberg_marquardt import LevenbergMarquardt
-from refine.parameters.amplitudes import is_amplitude
+from refine.parameters.kinds import SCALE
 from refine.parameters.parameter_set import ParameterSet
 from refine.pixels.block import Block
 from refine.pixels.fit_quality import misfit, robust_weights, scale_scatter, wary
@@ -44,7 +44,6 @@ _CLEARLY_BETTER = 4.0  # of the deviance: odds of e²
 _NEAR = 1.0  # rms (pixels) of the positions from which on pixels can be asked how they were sampled
 _HOPELESS = 8.0  # and beyond which no sampling and no amplitudes will mend it
 _BROADENING = 0.3  # of ln(width), by which spots differ where their shape is not the model's
-_SHAPES = ("n_a", "n_b", "n_c", "mosaic_spread", "mosaic_spread_a", "mosaic_spread_b", "mosaic_spread_c", "bandwidth")
 _ASKED = 40  # spots that are asked how they were sampled, of as few experiments as hold them
 
 
@@ -119,11 +118,12 @@ def _free(parameters: ParameterSet, stage: Stage, left_out: Collection[int]) -> 
     """Which parameters ``stage`` moves: scales where they are not the spots' own; no shapes where spots have others;
     none of crystals that are ``left_out``."""
     rows = [(i, p) for i, p in enumerate(parameters.parameters_) if p.block not in left_out]
-    kinds = [(i, p.name.rpartition(".")[2], p.free) for i, p in rows]
-    held = _SHAPES if stage.errors is not None else ()
-    bright = {i for i, kind, _ in kinds if kind == "scale" or is_amplitude(kind)}
-    wanted = {i for i, kind, free in kinds if free and kind not in held}
-    return wanted - bright if stage.free_scales else wanted
+    wanted = [(i, p.kind) for i, p in rows if p.free]
+    if stage.errors is not None:
+        wanted = [(i, kind) for i, kind in wanted if not kind.told_by_shapes_alone]
+    if stage.free_scales:
+        wanted = [(i, kind) for i, kind in wanted if not kind.told_by_brightness_alone]
+    return {i for i, _ in wanted}
 
 
 def next_stage(problem: Problem, stage: Stage, objective: PixelObjective, parameters: ParameterSet) -> Stage | None:
@@ -270,7 +270,7 @@ def _set_scales(parameters: ParameterSet, medians: dict[int, float]) -> None:
     """Start each experiment's scale at the median of its spots', the mean of these where experiments share one."""
     found: dict[int, list[float]] = {}
     for expt, median in medians.items():
-        found.setdefault(parameters.index_of(f"crystal[{expt}].scale"), []).append(median)
+        found.setdefault(parameters.index_of(SCALE, expt), []).append(median)
     with torch.no_grad():
         for index, of_experiments in found.items():
             parameters.values[index] = sum(of_experiments) / len(of_experiments)

@@ -110,17 +110,6 @@ def index_spots(
     return _decide(best, spots, settings)
 
 
-def coarse_offset(
-    experiment: Experiment,
-    spots: Spots,
-    scan: ScanConfig | None = None,
-    exposure: Exposure | None = None,
-    settings: IndexingSettings | None = None,
-) -> StartOffset:
-    """How far the start is off, from a search and the smooth displacement of the spots it finds."""
-    return index_spots(experiment, spots, scan, exposure, settings).offset
-
-
 def _range(experiment: Experiment, scan: ScanConfig | None, exposure: Exposure | None) -> Exposure:
     """The spindle range of a scan; the middle of a still's."""
     if scan is not None:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from refine.least_squares.normal import Arrow, add_diagonal, dense, solve_arrow
+from refine.least_squares.normal import Arrow, add_diagonal, solve_arrow
 from refine.least_squares.objective import Linearization, Objective
 from refine.parameters.parameter_set import ParameterSet
 from refine.processes import agreed
@@ -142,9 +142,3 @@ def _hold_at_bounds(arrow: Arrow, parameters: ParameterSet) -> Arrow:
         tuple(g * keep for g, keep in zip(arrow.local_gradient, locals_, strict=True)),
         arrow.blocks,
     )
-
-
-def whole_matrix(arrow: Arrow, parameters: ParameterSet) -> Tensor:
-    """The normal matrix over all parameters [T, T]; zero rows for those that are held."""
-    places = [parameters.local[block] for block in arrow.blocks]
-    return dense(arrow, places, parameters.shared, len(parameters))

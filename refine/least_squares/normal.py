@@ -85,16 +85,3 @@ def add_diagonal(arrow: Arrow, shared: Tensor, local: Sequence[Tensor]) -> Arrow
         shared=arrow.shared + torch.diag(shared),
         local=tuple(matrix + torch.diag(extra) for matrix, extra in zip(arrow.local, local, strict=True)),
     )
-
-
-def dense(arrow: Arrow, places: Sequence[Sequence[int]], shared: Sequence[int], size: int) -> Tensor:
-    """The whole matrix [size, size]: ``shared`` and ``places`` say where each block's parameters stand."""
-    full = torch.zeros(size, size, dtype=arrow.shared.dtype, device=arrow.shared.device)
-    own = torch.tensor(shared, dtype=torch.long, device=full.device)
-    full[own[:, None], own] = arrow.shared
-    for mixed, local, place in zip(arrow.mixed, arrow.local, places, strict=True):
-        here = torch.tensor(place, dtype=torch.long, device=full.device)
-        full[here[:, None], here] = local
-        full[own[:, None], here] = mixed
-        full[here[:, None], own] = mixed.T
-    return full

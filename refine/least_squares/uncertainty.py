@@ -11,7 +11,7 @@ Common motions of all parts of a detector are left to the whole (:mod:`refine.pa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,8 +21,10 @@ from refine.least_squares.arrow_inverse import BlockInverse, emptied, inverse_wi
 from refine.least_squares.normal import Arrow, BlockNormal, add_diagonal, assemble, joint
 from refine.least_squares.objective import Linearization, Objective
 from refine.least_squares.restraint_terms import restraints
+from refine.parameters import kinds
 from refine.parameters.gauge import as_chosen
-from refine.parameters.parameter_set import ParameterSet
+from refine.parameters.kinds import Kind
+from refine.parameters.parameter_set import Parameter, ParameterSet
 from refine.records.outcome import Undetermined
 
 UNDETERMINED_BEYOND = 0.5  # a direction whose sigma is more than this many spans is no better known than from a header
@@ -135,50 +137,46 @@ def describe(
         for i in direction.abs().argsort(descending=True).tolist()
         if abs(direction[i]) > _NAMED_FROM * abs(direction[largest])
     ]
-    units = {parameter.name: parameter.unit for parameter in parameters.parameters_}
+    rows = {parameter.name: parameter for parameter in parameters.parameters_}
     scale = float(step[largest])
-    parts = [f"{float(step[i]) / scale:+.3g} {units[names[i]]} {names[i]}".replace("  ", " ") for i in chosen[:8]]
+    parts = [f"{float(step[i]) / scale:+.3g} {_unit(rows[names[i]])} {names[i]}".replace("  ", " ") for i in chosen[:8]]
     more = f" and {len(chosen) - 8} more" if len(chosen) > 8 else ""
     sigma = max(value, 1e-12) ** -0.5
     size = f"its sigma is {sigma:.2g} times" if sigma < 1e5 else "the data do not change at all over"
     return Undetermined(
         ", ".join(parts) + more,
-        f"{_cause([names[i] for i in chosen])}; {size} the error of a typical header",
+        f"{_cause([rows[names[i]].kind for i in chosen])}; {size} the error of a typical header",
     )
 
 
-# What is known to move spots alike: kinds of parameters that take part, and the reason in words.
-_CAUSES: tuple[tuple[tuple[str, ...], str], ...] = (
+def _unit(row: Parameter) -> str:
+    """The unit of the parameter's value."""
+    return f"{row.unit}²" if row.squared else row.unit
+
+
+# What is known to move spots alike: of each group one kind takes part, and the reason in words.
+_SHIFTS = (kinds.DETECTOR_SHIFT, kinds.DETECTOR_DISTANCE)
+_CAUSES: tuple[tuple[tuple[tuple[Kind, ...], ...], str], ...] = (
     (
-        ("rot_normal", ".rot_"),
+        ((kinds.DETECTOR_TURN,), (kinds.ORIENTATION,)),
         "a rotation of the detector about its normal is a rotation of all crystals about the beam",
     ),
-    (("shift_normal", ".a"), "a longer distance moves spots as a smaller cell does"),
-    (("shift_normal", "wavelength"), "a longer distance moves spots as a longer wavelength does"),
-    (("wavelength", ".a"), "a longer wavelength moves spots as a smaller cell does"),
-    (("beam.tilt", "shift_"), "a tilt of the beam moves spots as a shift of the detector does"),
-    (("spectrum_offset", ".a"), "a longer wavelength moves spots as a smaller cell does"),
-    (("bandwidth", "mosaic_spread"), "a wider spectrum smears spots as mosaic spread does"),
-    (("scale", "F["), "brighter spots are larger amplitudes as well as larger scales"),
-    (("scale", ".n_"), "a larger crystal is brighter, as a larger scale is"),
+    (((kinds.DETECTOR_DISTANCE,), (kinds.CELL_LENGTH,)), "a longer distance moves spots as a smaller cell does"),
+    (((kinds.DETECTOR_DISTANCE,), (kinds.WAVELENGTH,)), "a longer distance moves spots as a longer wavelength does"),
+    (((kinds.WAVELENGTH,), (kinds.CELL_LENGTH,)), "a longer wavelength moves spots as a smaller cell does"),
+    (((kinds.BEAM_TILT,), _SHIFTS), "a tilt of the beam moves spots as a shift of the detector does"),
+    (((kinds.SPECTRUM_OFFSET,), (kinds.CELL_LENGTH,)), "a longer wavelength moves spots as a smaller cell does"),
+    (((kinds.BANDWIDTH,), (kinds.MOSAIC_SPREAD,)), "a wider spectrum smears spots as mosaic spread does"),
+    (((kinds.SCALE,), (kinds.AMPLITUDE,)), "brighter spots are larger amplitudes as well as larger scales"),
+    (((kinds.SCALE,), (kinds.N_CELLS,)), "a larger crystal is brighter, as a larger scale is"),
 )
 
 
-def _cause(names: Sequence[str]) -> str:
-    """Why parameters of these ``names`` cannot be told apart."""
-    for kinds, reason in _CAUSES:
-        if all(any(_is_kind(name, kind) for name in names) for kind in kinds):
+def _cause(of: Collection[Kind]) -> str:
+    """Why parameters of these kinds cannot be told apart."""
+    for groups, reason in _CAUSES:
+        if all(any(kind in of for kind in group) for group in groups):
             return reason
-    if len(names) == 1:
+    if len(of) == 1:
         return "nothing in the data depends on it"
     return "moved together in this proportion they change no pixel by more than its noise"
-
-
-def _is_kind(name: str, kind: str) -> bool:
-    """Whether parameter ``name`` is of ``kind``: ".a" is a cell length and ".rot_" a crystal's rotation."""
-    name = name.partition("@")[0]  # without the knot of a curve
-    if kind == ".a":
-        return name.startswith("crystal") and name.endswith((".a", ".b", ".c"))
-    if kind == ".rot_":
-        return name.startswith("crystal") and ".rot_" in name
-    return kind in name

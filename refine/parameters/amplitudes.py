@@ -19,6 +19,7 @@ from nbtorch.kernels.reference import SampleGrid, lattice_terms, pixel_rays
 from nbtorch.models import StructureFactors
 from nbtorch.render import PixelSelection
 from nbtorch.render.scene import Scene
+from refine.parameters.kinds import AMPLITUDE, SCALE
 from refine.parameters.panel_columns import PanelColumns
 from refine.parameters.parameter_set import Entry, Parameter, ParameterSet
 from refine.settings.fit_settings import ParameterSettings
@@ -27,6 +28,7 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 TENSOR = "structure_factors.amplitudes"
+NAMES = "F[[]*"  # shell pattern of all their names
 UNIT = "e"
 _SPAN, _LEAST = 0.5, 0.01  # of an amplitude: how far a list is typically wrong; at 0 the pixels do not depend on it
 _DARK = 1e-8  # of a whole spot's peak: what shines less in a pixel does not count as shining there
@@ -34,9 +36,15 @@ _ORIENTATIONS = 8  # that are asked where reflections shine
 _AT_ONCE = 20_000  # pixels
 
 
-def is_amplitude(name: str) -> bool:
-    """Whether ``name`` is that of an amplitude: F[1,2,3]."""
-    return name.startswith("F[")
+def name_of(h: int, k: int, l: int) -> str:  # noqa: E741 - the third Miller index has no other name
+    """What the amplitude of a reflection is called: F[1,2,3]."""
+    return f"F[{h},{k},{l}]"
+
+
+def indices_in(name: str) -> tuple[int, int, int]:
+    """The reflection of an amplitude's ``name``: the inverse of :func:`name_of`."""
+    h, k, l = (int(part) for part in name.removeprefix("F[").removesuffix("]").split(","))  # noqa: E741
+    return h, k, l
 
 
 def representative(hkl: Ints, space_group: str, *, friedel: bool) -> list[tuple[int, int, int]]:
@@ -67,8 +75,8 @@ def amplitude_parameters(
         if start > 0:
             entry = (Entry(TENSOR, slot),)
             held = None if settings.amplitude_sigma is None else settings.amplitude_sigma * start
-            name = f"F[{h},{k},{l}]"
-            row = Parameter(name, UNIT, start, _SPAN * start, entry, lower=_LEAST * start, restraint=held)
+            name = name_of(h, k, l)
+            row = Parameter(name, AMPLITUDE, UNIT, start, _SPAN * start, entry, lower=_LEAST * start, restraint=held)
             rows.append(replace(row, logarithmic=True))
     return rows
 
@@ -76,8 +84,8 @@ def amplitude_parameters(
 def with_scale_held(rows: Sequence[Parameter]) -> list[Parameter]:
     """``rows`` with the first scale held where no restraint and nothing that is held tells scales from amplitudes."""
     found = list(rows)
-    scales = [i for i, row in enumerate(found) if row.name.endswith(".scale")]
-    brightness = [row for row in found if is_amplitude(row.name)] + [found[i] for i in scales]
+    scales = [i for i, row in enumerate(found) if row.kind == SCALE]
+    brightness = [row for row in found if row.kind == AMPLITUDE] + [found[i] for i in scales]
     told = any(row.restraint is not None or not row.free for row in brightness)
     if scales and not told:
         found[scales[0]] = replace(found[scales[0]], free=False)
@@ -86,10 +94,10 @@ def with_scale_held(rows: Sequence[Parameter]) -> list[Parameter]:
 
 def told_from_scales(rows: Sequence[Parameter]) -> list[str]:
     """What to say about how amplitudes are told from scales; nothing where none is a parameter."""
-    amplitudes = [row for row in rows if is_amplitude(row.name) and row.free]
+    amplitudes = [row for row in rows if row.kind == AMPLITUDE and row.free]
     if not amplitudes:
         return []
-    held = [row.name for row in rows if row.name.endswith(".scale") and not row.free]
+    held = [row.name for row in rows if row.kind == SCALE and not row.free]
     by = [row for row in amplitudes if row.restraint is not None]
     told = f"{', '.join(held)} held as the spots give it" if held else "restraints of scales"
     if by and not held:
@@ -134,7 +142,7 @@ def box_amplitudes(shining: Tensor, parameters: ParameterSet) -> BoxAmplitudes:
     """The free amplitudes of boxes in which those at ``shining`` [B, n] (−1: none) of the models' amplitudes shine."""
     owner: dict[int, int] = {}
     for index in parameters.free:
-        if is_amplitude(parameters.parameters_[index].name):
+        if parameters.parameters_[index].kind == AMPLITUDE:
             owner |= {entry.index: index for entry in parameters.parameters_[index].entries}
     of_boxes = [sorted({owner[slot] for slot in row if slot in owner}) for row in shining.tolist()]
     colour = _coloured(of_boxes)

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from nbtorch.functional.tangents import tangents
 from nbtorch.models import Detector
-from refine.parameters.panel_columns import RIGID
 from refine.parameters.parameter_set import ParameterSet
 
 _NOTHING = 1e-9  # of the largest singular value: a combination that moves no panel
@@ -38,11 +37,12 @@ def gauge_directions(parameters: ParameterSet, detector: Detector, block: int) -
     frames = _Frames(detector)
 
     def moved(free: Tensor) -> tuple[Tensor]:
-        changes = {name: value for name, value in parameters.changes(block, free).items() if name in RIGID}
-        return (torch.func.functional_call(frames, changes, ()),)
+        changes = parameters.changes(block, free)
+        own = {name: changes[name] for name in dict(frames.named_parameters()).keys() & changes.keys()}
+        return (torch.func.functional_call(frames, own, ()),)
 
     none = parameters.start.new_zeros(len(parameters.free), 0)
-    mine = [n for n, i in enumerate(chosen) if any(entry.tensor in RIGID for entry in rows[i].entries)]
+    mine = [n for n, i in enumerate(chosen) if rows[i].kind.owner == "detector"]
     if not mine:
         return none
     _, (columns,) = tangents(moved, parameters.values.detach()[chosen])

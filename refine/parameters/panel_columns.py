@@ -18,7 +18,6 @@ from nbtorch.models import Detector
 from nbtorch.render.tangents import SceneTangents
 from refine.parameters.parameter_set import ParameterSet
 
-RIGID = ("detector.shift", "detector.rotation")  # of rigid bodies, three numbers each
 _RANK = 1e-12  # of the largest singular value
 
 
@@ -175,9 +174,9 @@ def directions(parameters: ParameterSet, chosen: Sequence[int], detector: Detect
     taken: list[frozenset[int]] = []
     of: list[int] = []
     for index in chosen:
-        entries = parameters.parameters_[index].entries
-        panels = every
-        if all(entry.tensor in RIGID for entry in entries):
+        row, panels = parameters.parameters_[index], every
+        if row.kind.owner == "detector":  # rigid bodies, three numbers each
+            entries = row.entries
             panels = frozenset(p for entry in entries for p in detector.groups[entry.index // 3].all_panels())
         number = next((n for n, used in enumerate(taken) if not used & panels), len(taken))
         taken[number : number + 1] = [panels.union(*taken[number : number + 1])]

@@ -1,7 +1,8 @@
 """The physical parameters of a fit: name, unit, start, range, bounds, and which numbers of the models they move.
 
 Every parameter moves entries of the models' own parameters linearly (a cubic cell's a moves three lengths), so the
-map from a vector of values to the models is one small matrix a tensor, and its derivative is that matrix.
+map from a vector of values to the models is one small matrix a tensor, and its derivative is that matrix. A spread is
+fitted as its square, in which the image is linear at 0: its entries move with the root of its value.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from nbtorch.errors import ConfigError
+from refine.parameters.kinds import Kind
 
 _MANY = ("structure_factors.amplitudes",)  # tensors of many numbers, each moved by one parameter
 
@@ -36,11 +38,20 @@ class Entry:
 
 
 class Follower(NamedTuple):
-    """A number that is ``ratio`` times a parameter, by symmetry or because the user ties it; ``start`` as given."""
+    """A number that is ``ratio`` times a parameter, by symmetry or because the user ties it; ``start`` as given.
+
+    ``stem`` is its name without the knot of a curve, "" where it is none.
+    """
 
     name: str
     ratio: float
     start: float
+    stem: str = ""
+
+
+def at_knot(name: str, phi: float) -> str:
+    """What ``name`` is called at the spindle angle ``phi`` (degrees) of a curve."""
+    return f"{name}@{phi:g}"
 
 
 @dataclass(frozen=True)
@@ -50,10 +61,13 @@ class Parameter:
     ``span`` is how far a header is typically wrong: the scale of steps, and what "not determined by the data" is
     measured against. ``block`` is the crystal it belongs to, None where all share it. ``restraint`` is a sigma that
     ties the value to ``target``, or to ``start`` where there is none, in proportion where it is ``logarithmic``.
-    ``follows`` is what is tied to it.
+    ``follows`` is what is tied to it. Of a ``squared`` one all numbers but those of ``follows`` are squares, and of
+    sigmas what they make of a square: ``unit`` is that of the number itself. ``knot`` is the spindle angle (degrees)
+    of a point of a curve.
     """
 
     name: str
+    kind: Kind
     unit: str
     start: float
     span: float
@@ -66,11 +80,29 @@ class Parameter:
     target: float | None = None
     logarithmic: bool = False
     follows: tuple[Follower, ...] = ()
+    knot: float | None = None
+    squared: bool = False
+
+    def told(self, value: float) -> float:
+        """The number itself, as a user has it, of a ``value`` of this parameter."""
+        return math.sqrt(max(value, 0.0)) if self.squared and math.isfinite(value) else value
+
+    def kept(self, number: float) -> float:
+        """The inverse of :meth:`told`."""
+        return math.copysign(number**2, number) if self.squared else number
+
+    def sigma_kept(self, number: float, sigma: float) -> float:
+        """The sigma of this parameter's value where a user's ``number`` has ``sigma``: what that adds to the square."""
+        return (abs(number) + sigma) ** 2 - number**2 if self.squared else sigma
+
+    def sigma_told(self, value: float, sigma: float) -> float:
+        """The inverse of :meth:`sigma_kept` at a ``value`` of this parameter."""
+        return math.sqrt(max(value, 0.0) + sigma) - math.sqrt(max(value, 0.0)) if self.squared else sigma
 
     @property
     def stem(self) -> str:
         """The name without the knot of a curve: crystal[0].rot_x of crystal[0].rot_x@20."""
-        return self.name.partition("@")[0]
+        return self.name if self.knot is None else self.name.removesuffix(at_knot("", self.knot))
 
     def entries_of(self, block: int) -> list[Entry]:
         """The entries that move ``block``."""
@@ -103,13 +135,15 @@ class ParameterSet(nn.Module):
         if len(set(names)) != len(names):
             raise ConfigError(f"parameters {names}", "two have one name", "Rename the groups of the detector")
         self.parameters_ = tuple(parameters)
-        self._places: dict[str, int] | None = None
+        self._places: dict[Kind, dict[int | None, int]] = {}
         start = torch.tensor([parameter.start for parameter in parameters], dtype=torch.float64)
         targets = [p.start if p.target is None else p.target for p in parameters]
         self.register_buffer("start", start)
         self.register_buffer("target", torch.tensor(targets, dtype=torch.float64), persistent=False)
         logarithmic = torch.tensor([parameter.logarithmic for parameter in parameters], dtype=torch.bool)
         self.register_buffer("logarithmic", logarithmic, persistent=False)
+        squared = torch.tensor([parameter.squared for parameter in parameters], dtype=torch.bool)
+        self.register_buffer("squared", squared, persistent=False)
         self.values = nn.Parameter(self.clamp(start))
         self._tensors = [self._shifted(block, given) for block, given in enumerate(tensors)]
         self.release({index for index, parameter in enumerate(parameters) if parameter.free})
@@ -118,6 +152,7 @@ class ParameterSet(nn.Module):
     start: Tensor
     target: Tensor
     logarithmic: Tensor
+    squared: Tensor
 
     def __len__(self) -> int:
         return len(self.parameters_)
@@ -140,12 +175,12 @@ class ParameterSet(nn.Module):
         not depend on it. ``of``: the indices of their parameters, None for those of :meth:`of_block`.
         """
         indices, columns = self._maps[block]
-        moved = (self.values.detach() if free is not None else self.values) - self.start
+        moved = self._moving(self.values.detach() if free is not None else self.values)
         along, moving = moved, set(columns)
         if free is not None:
             chosen = self.of_block(block) if of is None else of
             place = torch.tensor(chosen, dtype=torch.long, device=self.start.device)
-            along = moved.index_put((place,), free - self.start[place])
+            along = moved.index_put((place,), self._moving(free, place))
             moving = {entry.tensor for index in chosen for entry in self.parameters_[index].entries}
         moved, along = moved[indices], along[indices]
         return {
@@ -154,6 +189,14 @@ class ParameterSet(nn.Module):
             )
             for name, matrix in columns.items()
         }
+
+    def _moving(self, values: Tensor, place: Tensor | None = None) -> Tensor:
+        """What entries move by where the parameters (those at ``place``) have ``values``: roots of what is squared."""
+        start = self.start if place is None else self.start[place]
+        squared = self.squared if place is None else self.squared[place]
+        # the root of 1 in the place of what is no square: a root of 0 would spoil the gradient
+        roots = torch.where(squared, values, 1).sqrt() - torch.where(squared, start, 1).sqrt()
+        return torch.where(squared, roots, values - start)
 
     def _shifted(self, block: int, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The tensors ``given`` for ``block`` with the offsets of the entries that move it."""
@@ -170,13 +213,13 @@ class ParameterSet(nn.Module):
         """The starts of ``name``, flattened, one for each block that has it."""
         return [block[name].reshape(-1) for block in self._tensors if name in block]
 
-    def index_of(self, name: str) -> int:
-        """The index of the parameter ``name``, or of the one that it follows."""
-        if self._places is None:
-            rows = list(enumerate(self.parameters_))
-            followed = {follower.name: i for i, row in rows for follower in row.follows}
-            self._places = followed | {row.name: i for i, row in rows}
-        return self._places[name]
+    def index_of(self, kind: Kind, block: int) -> int:
+        """The index of the one parameter of ``kind`` that moves ``block``."""
+        if kind not in self._places:
+            rows = [(i, row) for i, row in enumerate(self.parameters_) if row.kind == kind]
+            moved = [(b, i) for i, row in rows for b in ({row.block, *(e.block for e in row.entries)} - {None})]
+            self._places[kind] = dict(moved)
+        return self._places[kind][block]
 
     def _matrices(self, block: int) -> tuple[Tensor, dict[str, Tensor | _Sparse]]:
         """Indices of the parameters that move ``block`` at all, and for each tensor its matrix [numel, those].
@@ -236,8 +279,8 @@ class Match(NamedTuple):
 def matching(parameters: Sequence[Parameter], pattern: str, key: str, expected: Collection[str] = ()) -> list[Match]:
     """The parameters that a name or shell ``pattern`` means: by their names, those of curves, or of what follows them.
 
-    ``expected``: names that there will be once the spots have been seen. Raises ConfigError, naming the setting
-    ``key``, for a pattern that matches nothing.
+    ``expected``: names, or shell patterns of names, that there will be once the spots have been seen. Raises
+    ConfigError, naming the setting ``key``, for a pattern that matches nothing.
     """
     # a name holds brackets, as in crystal[0].a, which a shell pattern would read as a set of characters
     escaped = pattern.replace("[", "[[]")
@@ -250,22 +293,18 @@ def matching(parameters: Sequence[Parameter], pattern: str, key: str, expected: 
         if named(row.name) or named(row.stem):
             found[index] = Match(index)
         else:
-            ratios = [f.ratio for f in row.follows if named(f.name) or named(f.name.partition("@")[0])]
+            ratios = [f.ratio for f in row.follows if named(f.name) or (f.stem and named(f.stem))]
             if ratios:
                 found[index] = Match(index, ratios[0])
     if found:
         return list(found.values())
     # a knot of a curve is none where the crystal turns out not to drift
     stem = pattern.rpartition("@")[0]
-    if any(map(named, expected)) or _awaited(pattern, expected) or (stem and matching(parameters, stem, key, expected)):
+    awaited = any(named(name) or fnmatch.fnmatchcase(pattern, name) for name in expected)
+    if awaited or (stem and matching(parameters, stem, key, expected)):
         return []
     known = ", ".join(parameter.name for parameter in parameters[:12])
     raise ConfigError(f"{key}: parameter pattern {pattern!r}", "it matches none", f"Use names such as {known}")
-
-
-def _awaited(pattern: str, expected: Collection[str]) -> bool:
-    """Whether ``pattern`` names an amplitude, and there will be some."""
-    return pattern.startswith("F[") and "F[" in expected
 
 
 def switch(

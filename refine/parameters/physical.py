@@ -10,12 +10,18 @@ import numpy as np
 
 from nbtorch.config import CrystalConfig
 from nbtorch.models import Beam, Crystal, Detector
-from refine.parameters.parameter_set import Entry, Follower, Parameter
+from refine.parameters import kinds
+from refine.parameters.parameter_set import Entry, Follower, Parameter, at_knot
 from refine.settings.fit_settings import FitSettings, ParameterSettings
 
 # How far a header is typically wrong; see Parameter.span.
 SPAN_SHIFT, SPAN_TILT, SPAN_ROTATION, SPAN_CELL, SPAN_ANGLE = 1.5, 0.5, 0.5, 0.01, 1.0
+SPAN_SPREAD = 0.05  # degrees
+LEAST_SPREAD = 3e-4  # degrees: as good as 0 (a spot of 200 cells is a hundred times as wide), with a derivative yet
+LEAST_BANDWIDTH = 1e-4  # %
 AXES = ("fast", "slow", "normal")
+SHIFTS = (kinds.DETECTOR_SHIFT, kinds.DETECTOR_SHIFT, kinds.DETECTOR_DISTANCE)
+ROTATIONS = (kinds.DETECTOR_TILT, kinds.DETECTOR_TILT, kinds.DETECTOR_TURN)
 CELL_NAMES, CELL_UNITS = ("a", "b", "c", "alpha", "beta", "gamma"), ("Å",) * 3 + ("deg",) * 3
 
 # Cell entries that move together, by crystal system (International Tables A, conventional settings).
@@ -60,6 +66,7 @@ def cell_parameters(index: int, crystal: Crystal, settings: FitSettings) -> list
         rows.append(
             Parameter(
                 f"{prefix}.{CELL_NAMES[first]}",
+                kinds.CELL_LENGTH if length else kinds.CELL_ANGLE,
                 CELL_UNITS[first],
                 start,
                 span,
@@ -81,7 +88,14 @@ def orientation_parameters(index: int, free: bool) -> list[Parameter]:
     """Rotations about lab x, y, z at goniometer zero."""
     return [
         Parameter(
-            f"crystal[{index}].rot_{axis}", "deg", 0.0, SPAN_ROTATION, (Entry("crystal.rotation", i),), index, free=free
+            f"crystal[{index}].rot_{axis}",
+            kinds.ORIENTATION,
+            "deg",
+            0.0,
+            SPAN_ROTATION,
+            (Entry("crystal.rotation", i),),
+            index,
+            free=free,
         )
         for i, axis in enumerate("xyz")
     ]
@@ -103,10 +117,9 @@ def at_knots(rows: Sequence[Parameter], knots: Sequence[float]) -> list[Paramete
             entries = tuple(
                 Entry(f"{e.tensor}_knots", k * width[e.tensor] + e.index, e.coefficient) for e in row.entries
             )
-            follows = tuple(f._replace(name=f"{f.name}@{phi:g}") for f in row.follows)
-            found.append(
-                replace(row, name=f"{row.name}@{phi:g}", entries=entries, restraint=restraint, follows=follows)
-            )
+            follows = tuple(f._replace(name=at_knot(f.name, phi), stem=f.name) for f in row.follows)
+            here = replace(row, name=at_knot(row.name, phi), knot=phi, follows=follows)
+            found.append(replace(here, entries=entries, restraint=restraint))
     return found
 
 
@@ -121,6 +134,7 @@ def size_parameters(index: int, crystal: Crystal, settings: ParameterSettings) -
         rows.append(
             Parameter(
                 f"crystal[{index}].n_{'abc'[group[0]]}",
+                kinds.N_CELLS,
                 "cells",
                 first,
                 0.5 * first,
@@ -137,21 +151,44 @@ def size_parameters(index: int, crystal: Crystal, settings: ParameterSettings) -
     return rows
 
 
+def spread_names(index: int) -> list[str]:
+    """What the mosaic spread of crystal ``index`` may be called: one number, or three."""
+    return [f"crystal[{index}].mosaic_spread{axis}" for axis in ("", "_a", "_b", "_c")]
+
+
+def squared(row: Parameter, least: float) -> Parameter:
+    """The parameter of the square of a spread, from that of the spread itself, which starts at ``least`` or above.
+
+    An image is even in a spread: its derivative vanishes at 0, where that by the square does not.
+    """
+    start, kept = max(row.start, least), replace(row, squared=True)
+    return replace(
+        kept,
+        start=start**2,
+        span=kept.sigma_kept(start, row.span),
+        lower=least**2,
+        upper=row.upper**2,
+        entries=tuple(replace(e, offset=e.offset + e.coefficient * (start - row.start)) for e in row.entries),
+    )
+
+
 def mosaic_parameters(index: int, crystal: Crystal, free: bool) -> list[Parameter]:
     """The mosaic spread, or its three numbers about a*, c × a* and c, where the crystal has more than one domain."""
     if crystal.config.mosaic.domains < 2:
         return []
     rows = []
     for i, start in enumerate(crystal.mosaic_spread.detach().reshape(-1).tolist()):
-        name = f"crystal[{index}].mosaic_spread" + (f"_{'abc'[i]}" if crystal.config.mosaic.anisotropic else "")
-        entry, span = (Entry("crystal.mosaic_spread", i),), max(0.5 * start, 0.01)
-        rows.append(Parameter(name, "deg", start, span, entry, index, lower=0.0, upper=10.0, free=free))
+        name = spread_names(index)[1 + i if crystal.config.mosaic.anisotropic else 0]
+        entry, span = (Entry("crystal.mosaic_spread", i),), max(0.5 * start, SPAN_SPREAD)
+        row = Parameter(name, kinds.MOSAIC_SPREAD, "deg", start, span, entry, index, upper=10.0, free=free)
+        rows.append(squared(row, LEAST_SPREAD))
     return rows
 
 
 def scale_parameter(index: int, free: bool) -> Parameter:
     """The scale of all spots of one block, for amplitudes that are trusted."""
-    return Parameter(f"crystal[{index}].scale", "", 1.0, 1.0, (Entry("scale", 0),), index, lower=0.0, free=free)
+    entry = (Entry("scale", 0),)
+    return Parameter(f"crystal[{index}].scale", kinds.SCALE, "", 1.0, 1.0, entry, index, lower=0.0, free=free)
 
 
 def detector_parameters(detector: Detector, settings: ParameterSettings) -> list[Parameter]:
@@ -164,16 +201,15 @@ def detector_parameters(detector: Detector, settings: ParameterSettings) -> list
     panels = [frozenset(group.all_panels()) for group in detector.groups]
     for g, group in enumerate(detector.groups):
         deeper = any(panels[g] <= above for above in panels[:g])
-        for kind, unit, span, free in (
-            ("shift", "mm", SPAN_SHIFT, settings.detector_shift),
-            ("rot", "deg", SPAN_TILT, settings.detector_rotation),
+        for word, tensor, of_axes, unit, span, free in (
+            ("shift", "detector.shift", SHIFTS, "mm", SPAN_SHIFT, settings.detector_shift),
+            ("rot", "detector.rotation", ROTATIONS, "deg", SPAN_TILT, settings.detector_rotation),
         ):
-            tensor = "detector.shift" if kind == "shift" else "detector.rotation"
-            for i, axis in enumerate(AXES):
+            for i, (axis, kind) in enumerate(zip(AXES, of_axes, strict=True)):
                 entry = (Entry(tensor, 3 * g + i),)
                 restraint = 0.1 * span if deeper else None
-                name = f"detector.{group.name}.{kind}_{axis}"
-                rows.append(Parameter(name, unit, 0.0, span, entry, free=free, restraint=restraint))
+                name = f"detector.{group.name}.{word}_{axis}"
+                rows.append(Parameter(name, kind, unit, 0.0, span, entry, free=free, restraint=restraint))
     return rows
 
 
@@ -188,17 +224,27 @@ def beam_parameters(beam: Beam, settings: ParameterSettings) -> list[Parameter]:
     rows = []
     for name, axis in (("along", along), ("across", across)):
         entries = tuple(Entry("beam.direction", i, math.radians(axis[i])) for i in range(3))
-        rows.append(Parameter(f"beam.tilt_{name}", "deg", 0.0, 0.5, entries, free=settings.beam_direction))
+        free = settings.beam_direction
+        rows.append(Parameter(f"beam.tilt_{name}", kinds.BEAM_TILT, "deg", 0.0, 0.5, entries, free=free))
     wavelength = beam.config.wavelength
     entry = (Entry("beam.wavelength", 0),)
-    rows.append(Parameter("beam.wavelength", "Å", wavelength, 0.01 * wavelength, entry, free=settings.wavelength))
+    span, free = 0.01 * wavelength, settings.wavelength
+    rows.append(Parameter("beam.wavelength", kinds.WAVELENGTH, "Å", wavelength, span, entry, free=free))
     rows += spectrum_parameters(beam, settings)
     if beam.polarized:
         entry = (Entry("beam.kahn_factor", 0, 2.0),)
         fraction = ((beam.config.kahn_factor or 0.0) + 1) / 2
         rows.append(
             Parameter(
-                "beam.polarization_fraction", "", fraction, 0.2, entry, lower=0, upper=1, free=settings.polarization
+                "beam.polarization_fraction",
+                kinds.POLARIZATION,
+                "",
+                fraction,
+                0.2,
+                entry,
+                lower=0,
+                upper=1,
+                free=settings.polarization,
             )
         )
     return rows
@@ -213,10 +259,13 @@ def spectrum_parameters(beam: Beam, settings: ParameterSettings) -> list[Paramet
     wavelength = beam.config.wavelength
     entries = tuple(Entry("beam.spectrum", i) for i in range(len(offsets)))
     span = 0.01 * wavelength
-    rows = [Parameter("beam.spectrum_offset", "Å", 0.0, span, entries, free=settings.spectrum_offset)]
+    free = settings.spectrum_offset
+    rows = [Parameter("beam.spectrum_offset", kinds.SPECTRUM_OFFSET, "Å", 0.0, span, entries, free=free)]
     about = offsets - np.average(offsets, weights=weights)
     width = 100 / wavelength * math.sqrt(np.average(about**2, weights=weights))
     if width > 0:
         entries = tuple(Entry("beam.spectrum", i, float(x) / width) for i, x in enumerate(about))
-        rows.append(Parameter("beam.bandwidth", "%", width, 0.5 * width, entries, lower=0.0, free=settings.bandwidth))
+        span, free = 0.5 * width, settings.bandwidth
+        row = Parameter("beam.bandwidth", kinds.BANDWIDTH, "%", width, span, entries, free=free)
+        rows.append(squared(row, LEAST_BANDWIDTH))
     return rows

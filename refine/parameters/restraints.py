@@ -8,11 +8,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from nbtorch.errors import ConfigError
+from refine.parameters.kinds import SCALE
 from refine.parameters.parameter_set import Follower, Match, Parameter, matching, switch
 from refine.settings.fit_settings import ParameterSettings
 
 _APART = 10.0  # spans by which the starts of tied parameters may differ: beyond it they are not one quantity
-_OF_SHAPES = ("n_", "mosaic_spread", "bandwidth", "polarization_fraction", "scale")  # kinds that only pixels tell
 _ONE_RATIO = 1e-6  # by which the proportions of tied followers may differ
 
 
@@ -32,17 +32,19 @@ def structured(
             row = found[index]
             # a restraint of a constant holds the mean of the knots of its curve
             share = 1 if "@" in pattern else math.sqrt(knots[row.stem])
-            held = None if target is None else target / ratio
-            found[index] = replace(row, restraint=sigma / ratio * share, target=held)
+            held = None if target is None else row.kept(target / ratio)
+            kept = row.sigma_kept(row.told(row.start) if target is None else target / ratio, sigma / ratio)
+            found[index] = replace(row, restraint=kept * share, target=held)
     for pattern, (low, high) in settings.bounds.items():
         for index, ratio in _movable(found, pattern, "bounds", settings, expected):
             row = found[index]
-            lower = row.lower if low is None else low / ratio
-            upper = row.upper if high is None else high / ratio
+            lower = row.lower if low is None else row.kept(low / ratio)
+            upper = row.upper if high is None else row.kept(high / ratio)
+            lower = max(lower, row.lower) if row.squared else lower
             if lower >= upper:
                 raise ConfigError(
                     f"parameters.bounds: {pattern}: [{low}, {high}]",
-                    f"no value of {row.name} lies between {lower:g} and {upper:g} {row.unit}",
+                    f"no value of {row.name} lies between {row.told(lower):g} and {row.told(upper):g} {row.unit}",
                     "Give both bounds, the lower first",
                 )
             found[index] = replace(row, lower=lower, upper=upper)
@@ -68,7 +70,7 @@ def _movable(
 
 def _needs_scales(rows: Sequence[Parameter], given: str, settings: ParameterSettings) -> None:
     """Raises ConfigError where ``rows`` are scales that the fit may not have."""
-    if rows and all(row.name.endswith(".scale") for row in rows) and settings.scale != "frame":
+    if rows and all(row.kind == SCALE for row in rows) and settings.scale != "frame":
         raise ConfigError(
             given,
             f"with parameters.scale={settings.scale} spots may have scales of their own, and crystals none",
@@ -91,8 +93,8 @@ def tied(rows: Sequence[Parameter], settings: ParameterSettings, expected: Colle
         if len(members) == 1 and not any(mark in "".join(listed) for mark in "*?") and not expected:
             raise ConfigError(given, f"it names {rows[min(members)].name} alone", "Name two, or a pattern: *.n_a")
         _needs_scales([rows[i] for i in sorted(members)], given, settings)
-        for angle in {rows[i].name.partition("@")[2] for i in members}:
-            here = {i for i in members if rows[i].name.partition("@")[2] == angle}
+        for knot in {rows[i].knot for i in members}:
+            here = {i for i in members if rows[i].knot == knot}
             # what is tied to the same is tied to one another
             here = here.union(*(group for group in groups if group & here))
             groups = [group for group in groups if not group & here] + [here]
@@ -147,13 +149,16 @@ def merged(rows: Sequence[Parameter]) -> Parameter:
         entries=tuple(
             replace(
                 entry,
-                offset=entry.offset + entry.coefficient * (start - row.start),
+                offset=entry.offset + entry.coefficient * (row.told(start) - row.told(row.start)),
                 block=row.block if entry.block is None else entry.block,
             )
             for row in rows
             for entry in row.entries
         ),
-        follows=(*first.follows, *(f for row in rows[1:] for f in (Follower(row.name, 1.0, row.start), *row.follows))),
+        follows=(
+            *first.follows,
+            *(f for row in rows[1:] for f in (Follower(row.name, 1.0, row.told(row.start), row.stem), *row.follows)),
+        ),
     )
 
 
@@ -167,13 +172,10 @@ def _can_be_tied(first: Parameter, row: Parameter) -> None:
         held, free = (first, row) if row.free else (row, first)
         raise ConfigError(given, f"{held.name} is held and {free.name} is free", "Hold or free both")
     if abs(row.start - first.start) > _APART * max(row.span, first.span):
-        starts = f"{first.start:g} and {row.start:g} {row.unit}".rstrip()
+        starts = f"{first.told(first.start):g} and {row.told(row.start):g} {row.unit}".rstrip()
         raise ConfigError(given, f"they start at {starts}: no one value can be meant", "Tie parameters of one kind")
 
 
 def told_by_positions(rows: Sequence[Parameter]) -> list[Parameter]:
     """``rows`` with those held that spots' positions do not tell."""
-    kinds = [row.stem.rpartition(".")[2] for row in rows]
-    return [
-        replace(row, free=row.free and not kind.startswith(_OF_SHAPES)) for row, kind in zip(rows, kinds, strict=True)
-    ]
+    return [replace(row, free=row.free and row.kind.told_by_positions) for row in rows]

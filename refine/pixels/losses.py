@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nbtorch.errors import ConfigError
-
 
 @dataclass(frozen=True)
 class Noise:
@@ -42,13 +40,3 @@ def chi_square(counts: Tensor, total: Tensor, spread: Tensor) -> Tensor:
 def huber_weight(reduced: Tensor, threshold: float) -> Tensor:
     """Weight [B] of boxes whose reduced chi-square is ``reduced`` [B]: 1 up to ``threshold``², then falling as 1/√."""
     return (threshold / reduced.clamp(min=1e-12).sqrt()).clamp(max=1.0)
-
-
-def resolve_kind(kind: str, counting: bool) -> str:
-    """The loss that "auto" stands for: robust residuals, whose noise is Poisson for a counting detector."""
-    known = ("auto", "poisson", "gaussian", "robust")
-    if kind not in known:
-        raise ConfigError(f"loss.kind={kind!r}", "it is not a known loss", f"Use one of: {', '.join(known)}")
-    if kind == "auto":
-        return "poisson" if counting else "gaussian"
-    return kind

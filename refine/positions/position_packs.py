@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from refine.positions.position_block import PositionBlock
 
 _MOST_SPOTS = 4000  # of a pack, which bounds the memory
-_DETECTOR = "experiment.detector."  # what all of a pack share
 
 
 class PositionPack:
@@ -85,9 +84,11 @@ class PositionPack:
             return value[None], valid[None]
         tensors = dict(self._given)
         dims: dict[str, int | None] = dict.fromkeys(tensors, 0)
+        of_detector = {
+            f"detector.{name}" for name, _ in self.blocks[0].positions.experiment.detector.named_parameters()
+        }
         for name in changes[0].keys() - {"scale"}:
-            full = f"experiment.{name}"
-            shared = full.startswith(_DETECTOR)
+            full, shared = f"experiment.{name}", name in of_detector  # the detector is that of all
             tensors[full] = changes[0][name] if shared else torch.stack([of_one[name] for of_one in changes])
             dims[full] = None if shared else 0
         model = self.blocks[0].positions

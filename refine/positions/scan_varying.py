@@ -125,7 +125,7 @@ def carry_over(start: ParameterSet, parameters: ParameterSet) -> tuple[int, ...]
     moved = []
     with torch.no_grad():
         for index, parameter in enumerate(parameters.parameters_):
-            place = places.get(parameter.name, places.get(parameter.name.partition("@")[0]))
+            place = places.get(parameter.name, places.get(parameter.stem))
             if place is not None and start.parameters_[place].free:
                 parameters.values[index] = start.values[place]
                 moved.append(index)

@@ -27,7 +27,9 @@ class ParameterRow:
     ``sigma`` is the one we stand by (None: fixed, or not determined), ``sigma_model`` what the Fisher information alone
     says; ``sigma_bootstrap`` checks a sandwich sigma. ``tied_to`` names the parameter that it follows.
     ``restraint_sigma`` holds it to ``restraint_target`` (None: nothing does); ``lower`` and ``upper`` are its bounds
-    (None: none).
+    (None: none). Of a spread, which is fitted as its square, ``interval`` (68 %) counts; one that may be 0 has no
+    ``sigma`` but an ``upper_limit`` (95 %). ``kind`` is the word for what it is ("mosaic spread"), ``owner`` whose:
+    "detector", "beam", "crystal" or "amplitudes".
     """
 
     name: str
@@ -44,6 +46,10 @@ class ParameterRow:
     upper: float | None = None
     restraint_target: float | None = None
     restraint_sigma: float | None = None
+    interval: Pair | None = None
+    upper_limit: float | None = None
+    kind: str = ""
+    owner: str = ""
 
 
 @dataclass(frozen=True)

@@ -50,13 +50,15 @@ def parameter_table(finding: Finding) -> Table:
 
 def _crystal_last(row: ParameterRow) -> bool:
     """What all frames share comes first."""
-    return row.name.startswith(("crystal", "frame", "scale"))
+    return row.owner == "crystal"
 
 
 def _end(row: ParameterRow) -> str:
     text = numbers.with_sigma(row.value, row.sigma)
     if row.at_bound:
         return f"{text} (at a bound)"
+    if row.upper_limit is not None:
+        return f"< {row.upper_limit:.2g} (95 %)"
     if not numbers.usable(row.sigma):
         return f"{text} (not determined)"
     return text if row.restraint_sigma is None else f"{text} (restrained)"

@@ -137,7 +137,9 @@ def crystal_for_fit(entry: ExperimentEntry, settings: FitSettings, frames: int) 
     if settings.crystal.mosaic == "anisotropic" and not isinstance(spread, tuple):
         spread = (spread, spread, spread)
     smooth = max(spread) if isinstance(spread, tuple) else spread
-    domains = settings.crystal.mosaic_domains or (1 if smooth == 0 else MOSAIC_DOMAINS)
+    # a spread that is free is there to be found, whatever it starts from
+    none = smooth == 0 and not settings.parameters.mosaic_spread
+    domains = settings.crystal.mosaic_domains or (1 if none else MOSAIC_DOMAINS)
     knots = scan_knots(entry.scan, frames, settings.parameters) if entry.scan is not None and frames else ()
     return replace(
         entry.crystal,

@@ -57,11 +57,6 @@ class LocalStatistics(NamedTuple):
         return LocalStatistics(self.mean[place], self.variance[place], self.number[place])
 
 
-def local_statistics(image: Floats, counted: Bool, window: int) -> LocalStatistics:
-    """Mean and variance over the ``counted`` pixels of the 3×3 blocks around each block of window/3 pixels."""
-    return _BlockSums.of(image, counted, window // 3).statistics()
-
-
 @dataclass(frozen=True)
 class _BlockSums:
     """Sums over the counted pixels of each block [S, F]: their number, their values above ``offset``, and squares."""

@@ -32,7 +32,7 @@ def measure_widths(expts: Sequence[FitExperiment], observed: Sequence[Observatio
     A crystal of N cells makes spots of rms 0.397/N in fractional index, so N·a = 0.397·λ·airpath/(rms on the
     detector), the same along all axes; what is left of the rocking curve after that is mosaic spread.
     """
-    across, rocking, sizes, residual = [], [], [], []
+    across, rocking, sizes = [], [], []
     for expt, seen in zip(expts, observed, strict=True):
         width = seen.width.numpy()
         pixels = np.sqrt(np.maximum((width[:, :2] ** 2).mean(1) - _PIXEL_VARIANCE, 0.02))
@@ -47,7 +47,6 @@ def measure_widths(expts: Sequence[FitExperiment], observed: Sequence[Observatio
             whole = seen.whole.numpy()
             frames = np.sqrt(np.maximum(width[whole, 2] ** 2 - _PIXEL_VARIANCE, 0.01))
             rocking.append(frames * abs(scan.oscillation))
-            residual.append(np.full(whole.sum(), expt.entry.beam.wavelength) / size[whole])
     size = float(np.median(np.concatenate(sizes)))
     pixel = float(np.median(np.concatenate(across)))
     turn = float(np.median(np.concatenate(rocking))) if rocking and len(np.concatenate(rocking)) else 0.0

@@ -183,12 +183,6 @@ def test_both_crossings_lie_on_the_ewald_sphere() -> None:
         torch.testing.assert_close(length[valid], wave.norm().expand(int(valid.sum())), rtol=1e-12, atol=0)
 
 
-def test_turning_back_undoes_turning() -> None:
-    reciprocal, angle = torch.randn(50, 3, dtype=torch.float64), torch.randn(50, dtype=torch.float64)
-    back = prediction.turn_back(prediction.turn(reciprocal, a_spindle(), angle), a_spindle(), angle)
-    torch.testing.assert_close(back, reciprocal, rtol=1e-13, atol=1e-14)
-
-
 def test_a_reflection_that_never_crosses_is_invalid_and_spoils_no_gradient() -> None:
     scene = experiment(replace(CRYSTAL, goniometer=GoniometerConfig((1.0, 0.0, 0.0), CRYSTAL.orientation)))
     along_axis = torch.tensor([[6, 5, 3], [20, 0, 0], [0, 0, 0]])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from nbtorch.config import Mat3, Vec3
+from nbtorch.config import Vec3
 from nbtorch.errors import GeometryError
 
 
@@ -54,14 +54,3 @@ def rotate_xyz(a: Vec3, degrees: Vec3) -> Vec3:
     for axis, angle in zip(((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)), degrees, strict=True):
         a = rotate(a, axis, angle)
     return a
-
-
-def angles_xyz(matrix: Mat3) -> Vec3:
-    """Degrees about lab x, then y, then z whose product is the rotation ``matrix`` (column vectors)."""
-    (r00, _, _), (r10, r11, r12), (r20, r21, r22) = matrix
-    y = math.asin(max(-1.0, min(1.0, -r20)))
-    if abs(r20) < 1 - 1e-15:
-        x, z = math.atan2(r21, r22), math.atan2(r10, r00)
-    else:  # y = ±90°: x and z turn about the same line, so x takes all of it
-        x, z = math.atan2(-r12, r11), 0.0
-    return math.degrees(x), math.degrees(y), math.degrees(z)

@@ -166,10 +166,10 @@ def test_shapes_that_are_wrong_lead_to_the_robust_stage_and_that_is_the_last(fol
     last = stages.build(problem, after, problem.parameters)
     assert fit_quality.misfit(last, problem.parameters)[0] < 0.5 * z2
     again = stages.next_stage(problem, after, last, problem.parameters)
-    if again is not None:  # once more, with weights from where the first one ended
-        assert again.name == "robust"
-        last = stages.build(problem, again, problem.parameters)
-        assert stages.next_stage(problem, again, last, problem.parameters) is None
+    # once more, with weights from where the first one ended
+    assert again == replace(after, weighed_anew=True)
+    last = stages.build(problem, again, problem.parameters)
+    assert stages.next_stage(problem, again, last, problem.parameters) is None
 
 
 @pytest.mark.parametrize(("kind", "name"), [("poisson", None), ("gaussian", None), ("robust", "robust")])
@@ -206,9 +206,13 @@ def test_reflections_too_weak_to_tell_anything_have_no_box(fitted: Problem) -> N
 
 
 def test_boxes_are_as_wide_as_spots_or_as_asked(fitted: Problem) -> None:
-    across, along = shoebox_choice.half_widths(fitted)
-    assert 4 <= across <= 15
-    assert 1 <= along <= 30
+    def boxes(pixel: float, frame: float) -> tuple[int, int]:
+        return shoebox_choice.half_widths(replace(fitted, widths=replace(fitted.widths, pixel=pixel, frame=frame)))
+
+    assert boxes(1.2, 0.9) == (6, 4)  # 3.5 and 3 rms, and a pixel and a half and half a frame of background
+    assert boxes(2.6, 5.0) == (11, 16)
+    assert boxes(0.1, 0.1) == (4, 1)
+    assert boxes(30.0, 30.0) == (15, 30)
     assert shoebox_choice.half_widths(asked(fitted, loss=LossSettings(box_half_width=6)))[0] == 6
 
 

@@ -21,7 +21,7 @@ from nbtorch.functional.rotation import rotation_matrix
 from nbtorch.models import Experiment, StructureFactors
 from nbtorch.render.excited import excited_reflections
 from nbtorch.render.predict import predict
-from refine.indexing.index_spots import AMBIGUOUS, CLAIMED_TWICE, FAR, IndexingSettings, coarse_offset, index_spots
+from refine.indexing.index_spots import AMBIGUOUS, CLAIMED_TWICE, FAR, IndexingSettings, index_spots
 from refine.indexing.offset_search import SearchSettings
 from refine.spots.find_spots import Spots
 from tests.helpers.real import entry, exposure_of, found_spots, listed_spots, moved_start, nearest_found
@@ -168,12 +168,12 @@ def test_without_a_search_a_start_that_is_off_indexes_little(rng: np.random.Gene
 
 
 @pytest.mark.parametrize("kind", ["still", "scan"])
-def test_the_coarse_offset_brings_the_start_near(kind: str, rng: np.random.Generator) -> None:
+def test_the_offset_of_the_search_brings_the_start_near(kind: str, rng: np.random.Generator) -> None:
     scan = SCAN if kind == "scan" else None
     spots, _ = simulated(experiment(), scan, rng)
     shift, rotation = np.array([-1.0, 0.8, 0.7]), np.array([0.25, 0.3, -0.2])
     start = moved(shift=tuple(shift), rotation=tuple(rotation))
-    found = coarse_offset(start, spots, scan, Exposure(20.0))
+    found = index_spots(start, spots, scan, Exposure(20.0)).offset
     back = found.rotation
     if scan is not None:  # seen after the spindle has turned, in the middle of the scan
         middle = Exposure(SCAN.phi_start + SCAN.n_frames * SCAN.oscillation / 2)

@@ -16,6 +16,7 @@ from refine.least_squares.levenberg_marquardt import LevenbergMarquardt, Step
 from refine.least_squares.normal import BlockNormal, assemble
 from refine.least_squares.objective import Linearization
 from refine.least_squares.uncertainty import uncertainty
+from refine.parameters.kinds import SCALE
 from refine.parameters.parameter_set import Entry, Parameter, ParameterSet
 from tests.refine import tiny
 
@@ -41,7 +42,7 @@ class LeastSquares:
 
 
 def plain(start: list[float], **changes: Any) -> ParameterSet:
-    rows = [Parameter(f"x{i}", "", x, 1.0, (Entry("x", i),), **changes) for i, x in enumerate(start)]
+    rows = [Parameter(f"x{i}", SCALE, "", x, 1.0, (Entry("x", i),), **changes) for i, x in enumerate(start)]
     return ParameterSet(rows, [{"x": torch.zeros(len(start), dtype=torch.float64)}])
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from refine.least_squares.normal import Arrow, BlockNormal, add_diagonal, assemble, dense, solve_arrow
+from refine.least_squares.normal import Arrow, BlockNormal, add_diagonal, assemble, solve_arrow
+from tests.refine.whole import dense
 
 SHARED, OWN = 3, (2, 4, 0, 1)  # one block has no parameter of its own
 PLACES, WHOLE = ([3, 5], [4, 7, 8, 9], [], [6]), [0, 1, 2]

@@ -26,11 +26,13 @@ from refine.least_squares.restraint_terms import restrained, restraint_loss
 from refine.least_squares.uncertainty import uncertainty
 from refine.parameters.amplitudes import (
     amplitude_parameters,
-    is_amplitude,
+    indices_in,
+    name_of,
     representative,
     told_from_scales,
     with_scale_held,
 )
+from refine.parameters.kinds import AMPLITUDE
 from refine.parameters.parameter_set import ParameterSet, switch
 from refine.pixels.objective import PixelObjective
 from refine.records.outcome import AmplitudeRow, Correlation
@@ -86,6 +88,11 @@ def factors_of(space_group: str, friedel: bool = True) -> StructureFactors:
     return StructureFactors(hkl, tiny.AMPLITUDE * values, group=group)
 
 
+def test_the_name_of_an_amplitude_holds_its_indices() -> None:
+    for hkl in [(1, 2, 3), (-11, 0, 4)]:
+        assert indices_in(name_of(*hkl)) == hkl
+
+
 def experiments_of(count: int = 1, panels: int = 1, **changes: Any) -> list[Experiment]:
     groups = chosen_groups(root_group(tiny.detector_config(panels)), panels, (0, 1) if panels > 1 else (0,))
     factors = factors_of("P 2 2 2")
@@ -127,7 +134,7 @@ def test_a_parameter_begins_at_the_amplitude_given_and_stays_above_zero() -> Non
 def test_few_columns_make_the_jacobian_of_forward_mode(panels: int, mosaic: MosaicConfig) -> None:
     objective, scene = made(experiments_of(2, panels, mosaic=mosaic), ("detector.*", "crystal[*].rot_*", "*.scale"))
     parameters = scene.start()
-    amplitudes = [i for i in parameters.free if is_amplitude(parameters.parameters_[i].name)]
+    amplitudes = [i for i in parameters.free if parameters.parameters_[i].kind == AMPLITUDE]
     for block in objective.blocks:
         _, few = block.panel_columns(parameters)
         assert few.own is not None
@@ -146,7 +153,7 @@ def test_few_columns_make_the_jacobian_of_forward_mode(panels: int, mosaic: Mosa
 def test_the_derivative_by_amplitudes_is_that_of_finite_differences() -> None:
     objective, scene = made(experiments_of(), ("*.scale",))
     parameters, block = scene.start(), objective.blocks[0]
-    place = [i for i in parameters.free if is_amplitude(parameters.parameters_[i].name)][:6]
+    place = [i for i in parameters.free if parameters.parameters_[i].kind == AMPLITUDE][:6]
     values = parameters.values.detach()[place].clone().requires_grad_(True)
 
     def spots(free: torch.Tensor) -> torch.Tensor:
@@ -177,7 +184,7 @@ def test_an_amplitude_that_shines_in_no_box_is_held() -> None:
     parameters = ParameterSet(rows, tiny.start_tensors(expts))
     objective = tiny.simulate(expts, parameters, parameters.start).objective(free_scales=False)
     find_amplitudes(objective.blocks, parameters)
-    names = {parameters.parameters_[i].name for i in parameters.free if is_amplitude(parameters.parameters_[i].name)}
+    names = {parameters.parameters_[i].name for i in parameters.free if parameters.parameters_[i].kind == AMPLITUDE}
     assert names
     assert "F[11,11,11]" not in names
 
@@ -187,7 +194,7 @@ def test_amplitudes_off_by_their_sigma_come_back_with_errors_as_they_say() -> No
     objective, scene = made(expts, ("*.scale",))
     rng = np.random.default_rng(8)
     parameters = scene.start()
-    off = [i for i in parameters.free if is_amplitude(parameters.parameters_[i].name)]
+    off = [i for i in parameters.free if parameters.parameters_[i].kind == AMPLITUDE]
     truth = parameters.start.clone()
     rows = list(parameters.parameters_)
     moved = torch.as_tensor(np.exp(0.1 * rng.standard_normal(len(off))))
@@ -214,7 +221,7 @@ def test_amplitudes_off_by_their_sigma_come_back_with_errors_as_they_say() -> No
 def test_a_restraint_in_proportion_pulls_as_its_loss_falls() -> None:
     _, scene = made(experiments_of(), ("*.scale",))
     parameters = scene.start()
-    index = next(i for i in parameters.free if is_amplitude(parameters.parameters_[i].name))
+    index = next(i for i in parameters.free if parameters.parameters_[i].kind == AMPLITUDE)
     start, losses = float(parameters.start[index]), []
     for factor in (1.3 - 1e-5, 1.3, 1.3 + 1e-5):
         with torch.no_grad():
@@ -316,14 +323,14 @@ def test_hundreds_of_amplitudes_do_not_fill_the_tables_of_parameters() -> None:
     rows = parameter_rows(parameters, uncertainty(objective, parameters, objective.linearize(parameters)), True)
     others, amplitudes = split(rows, CRYSTAL, friedel=True)
     assert len(amplitudes) > 10
-    assert not any(is_amplitude(row.name) for row in others)
+    assert not any(row.kind == AMPLITUDE.name for row in others)
     assert {row.side for row in amplitudes} == {"both"}
     found = summary(replace(outcome(), amplitudes=amplitudes), "amplitudes.mtz")
     assert found is not None
     assert (found["refined"], len(found["largest_changes"])) == (len(amplitudes), 10)
-    table = without_amplitudes(
-        Correlation(("a", "F[1,2,3]", "b"), np.arange(9.0).reshape(3, 3), (("a", "F[1,2,3]", 1),))
-    )
+    name = next(row.name for row in parameters.parameters_ if row.kind == AMPLITUDE)
+    whole = Correlation(("a", name, "b"), np.arange(9.0).reshape(3, 3), (("a", name, 1),))
+    table = without_amplitudes(whole, parameters)
     assert (table.names, table.matrix.tolist(), table.degenerate) == (("a", "b"), [[0, 2], [6, 8]], ())
 
 

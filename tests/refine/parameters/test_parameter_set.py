@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from nbtorch.errors import ConfigError
+from refine.parameters import kinds
 from refine.parameters.parameter_set import Entry, Parameter, ParameterSet, switch
 
 CELL = torch.tensor([50.0, 50.0, 50.0, 90.0, 90.0, 90.0], dtype=torch.float64)
@@ -18,11 +19,11 @@ def rows() -> list[Parameter]:
     """Two shared shifts among the cells of two crystals, so that shared and own do not come in one run."""
     cubic = tuple(Entry("crystal.cell", i) for i in range(3))
     return [
-        Parameter("crystal[0].a", "Å", 50.0, 0.5, cubic, 0, lower=45.0, upper=55.0),
-        Parameter("detector.whole.shift_slow", "mm", 0.0, 1.5, (Entry("detector.shift", 1),)),
-        Parameter("crystal[1].a", "Å", 50.0, 0.5, cubic, 1, lower=45.0, upper=55.0),
-        Parameter("detector.left.shift_fast", "mm", 0.0, 1.5, (Entry("detector.shift", 3, 2.0),)),
-        Parameter("crystal[0].alpha", "deg", 90.0, 1.0, (Entry("crystal.cell", 3),), 0, free=False),
+        Parameter("crystal[0].a", kinds.CELL_LENGTH, "Å", 50.0, 0.5, cubic, 0, lower=45.0, upper=55.0),
+        Parameter("detector.whole.shift_slow", kinds.DETECTOR_SHIFT, "mm", 0.0, 1.5, (Entry("detector.shift", 1),)),
+        Parameter("crystal[1].a", kinds.CELL_LENGTH, "Å", 50.0, 0.5, cubic, 1, lower=45.0, upper=55.0),
+        Parameter("detector.left.shift_fast", kinds.DETECTOR_SHIFT, "mm", 0.0, 1.5, (Entry("detector.shift", 3, 2.0),)),
+        Parameter("crystal[0].alpha", kinds.CELL_ANGLE, "deg", 90.0, 1.0, (Entry("crystal.cell", 3),), 0, free=False),
     ]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -11,13 +13,18 @@ import torch
 
 from nbtorch.config import MosaicConfig
 from nbtorch.errors import ConfigError
+from nbtorch.io import read_expt
 from nbtorch.models import Beam, Crystal, Experiment
+from refine.fit.spread_rows import of_spread
 from refine.least_squares.levenberg_marquardt import LevenbergMarquardt
 from refine.least_squares.uncertainty import Uncertainty, uncertainty
+from refine.parameters.kinds import MOSAIC_SPREAD
 from refine.parameters.parameter_set import ParameterSet, switch
 from refine.parameters.physical import beam_parameters, cell_parameters, mosaic_parameters, size_parameters
+from refine.records.outcome import ParameterRow
+from refine.scene.scene import crystal_for_fit
 from refine.settings.fit_settings import BeamSettings, CrystalSettings, DataSettings, FitSettings, ParameterSettings
-from tests.refine import tiny
+from tests.refine import small, tiny
 
 FIT = FitSettings(data=DataSettings("none.expt"))
 #: Seven wavelengths of 1 % rms, heavier on one side: their mean is not the nominal one.
@@ -57,9 +64,9 @@ def test_the_bandwidth_scales_the_spectrum_about_its_mean() -> None:
     width = parameters.parameters_[names.index("beam.bandwidth")]
     offsets, weights = np.array(SPECTRUM).T
     mean = np.average(offsets, weights=weights)
-    assert width.start == pytest.approx(100 * np.sqrt(np.average((offsets - mean) ** 2, weights=weights)))
+    assert width.told(width.start) == pytest.approx(100 * np.sqrt(np.average((offsets - mean) ** 2, weights=weights)))
     with torch.no_grad():
-        parameters.values[names.index("beam.bandwidth")] *= 1.5
+        parameters.values[names.index("beam.bandwidth")] *= 1.5**2
         parameters.values[names.index("beam.spectrum_offset")] += 0.01
     expected = mean + 1.5 * (offsets - mean) + 0.01
     np.testing.assert_allclose(parameters.changes(0)["beam.spectrum"].detach(), expected, rtol=0, atol=1e-15)
@@ -73,7 +80,7 @@ def test_bandwidth_and_offset_are_found_where_the_spots_tell_them(rng: np.random
     assert not known.undetermined
     for name, (error, sigma) in found.items():
         assert abs(error) < 4 * sigma, name
-    assert found["beam.bandwidth"][1] < 0.1  # %, of the 0.3 that it was off
+    assert found["beam.bandwidth"][1] < 0.1  # %² of the 0.3 that it was off
     assert found["beam.spectrum_offset"][1] < 0.001
 
 
@@ -108,7 +115,7 @@ def test_three_mosaic_spreads_are_found(rng: np.random.Generator) -> None:
     assert set(found) == set(moved)
     for name, (error, sigma) in found.items():
         assert abs(error) < 4 * sigma, name
-        assert sigma < 0.1, name  # degrees
+        assert sigma / (2 * np.sqrt(1 + moved[name])) < 0.1, name  # degrees, of the spread itself
 
 
 @pytest.mark.parametrize("start", [0.3, (0.3, 0.1, 0.2)])
@@ -117,7 +124,7 @@ def test_an_anisotropic_spread_has_three_parameters_and_an_isotropic_one(start: 
     rows = mosaic_parameters(0, crystal, free=True)
     suffixes = ["_a", "_b", "_c"] if isinstance(start, tuple) else [""]
     assert [row.name for row in rows] == [f"crystal[0].mosaic_spread{suffix}" for suffix in suffixes]
-    assert [row.start for row in rows] == pytest.approx(list(start) if isinstance(start, tuple) else [start])
+    assert [row.told(row.start) for row in rows] == pytest.approx(list(start) if isinstance(start, tuple) else [start])
 
 
 def settings(**groups: object) -> FitSettings:
@@ -135,3 +142,46 @@ def test_settings_that_could_do_nothing_say_what_they_need() -> None:
     with pytest.raises(ConfigError, match=r"parameters\.mosaic_spread=true"):
         settings(crystal=CrystalSettings(mosaic="anisotropic"))
     settings(crystal=CrystalSettings(mosaic="anisotropic", mosaic_spread=(0.1, 0.2, 0.3)))
+
+
+def test_an_image_is_linear_in_the_square_of_a_spread_at_zero() -> None:
+    expt = experiment(MosaicConfig(0.0, 14))
+    parameters = parameters_of(expt, ["crystal[0].mosaic_spread"])
+    block = tiny.simulate([expt], parameters, parameters.start).blocks[0]
+    (index,) = parameters.free
+    least = float(parameters.start[index])
+    with torch.no_grad():
+        here, columns = block.jacobian(parameters)
+        parameters.values[index] = least + 1e-4  # (0.01°)²
+        further = block.model(parameters)
+    slope = (further - here) / 1e-4
+    size = slope.abs().max()
+    assert size > 100  # photons a square degree
+    assert (columns[..., 0] - slope).abs().max() < 2e-3 * size
+
+
+@pytest.mark.parametrize(("value", "sigma", "told"), [(4e-2, 4e-3, True), (1e-4, 1e-4, False), (9e-8, 1e-4, False)])
+def test_a_spread_that_may_be_zero_has_a_limit_in_place_of_a_sigma(value: float, sigma: float, told: bool) -> None:
+    expt = experiment(MosaicConfig(0.1, 14))
+    parameter = next(row for row in parameters_of(expt, []).parameters_ if row.kind == MOSAIC_SPREAD)
+    given = ParameterRow(parameter.name, "deg", parameter.start, value, sigma, sigma, at_bound=value < 1e-6)
+    row = of_spread(given, parameter)
+    assert row.value == pytest.approx(np.sqrt(value))
+    assert row.interval == pytest.approx((np.sqrt(max(value - sigma, 0)), np.sqrt(value + sigma)))
+    assert row.sigma == (pytest.approx(0.5 * sigma / np.sqrt(value)) if told else None)
+    assert row.upper_limit == (None if told else pytest.approx(np.sqrt(value + 1.645 * sigma)))
+    assert not row.at_bound
+
+
+@pytest.mark.parametrize("mosaic", ["isotropic", "anisotropic"])
+@pytest.mark.parametrize("free", [True, False])
+def test_a_spread_that_is_free_is_there_even_where_it_starts_at_zero(
+    mosaic: Literal["isotropic", "anisotropic"], free: bool, tmp_path: Path
+) -> None:
+    start = (0.0, 0.0, 0.0) if mosaic == "anisotropic" else 0.0
+    crystal = CrystalSettings(mosaic=mosaic, mosaic_spread=start)
+    entry = read_expt(small.write_stills(tmp_path, 1))[0]
+    asked = settings(crystal=crystal, parameters=ParameterSettings(mosaic_spread=free))
+    rows = mosaic_parameters(0, Crystal(crystal_for_fit(entry, asked, 0)), free)
+    assert len(rows) == (0 if not free else 3 if mosaic == "anisotropic" else 1)
+    assert all(row.free for row in rows)

@@ -14,6 +14,7 @@ from nbtorch.models import Experiment
 from nbtorch.render import Renderer
 from nbtorch.render.tangents import serves
 from refine.frames.shoeboxes import BoxPlan, Shoeboxes, cut
+from refine.parameters.kinds import CELL_LENGTH
 from refine.parameters.parameter_set import Entry, Parameter, ParameterSet
 from refine.pixels.block import Block
 from tests.helpers.gradients import SCALE
@@ -56,7 +57,7 @@ def every_parameter(expt: Experiment, left_out: tuple[str, ...] = ()) -> Paramet
     for name, value in tensors.items():
         for index in range(0 if name in left_out else value.numel()):
             entry = Entry(name, index, SCALE.get(name, 1.0))
-            rows.append(Parameter(f"{name}[{index}]", "", 0.0, 1.0, (entry,), block=0))
+            rows.append(Parameter(f"{name}[{index}]", CELL_LENGTH, "", 0.0, 1.0, (entry,), block=0))
     return ParameterSet(rows, [tensors])
 
 

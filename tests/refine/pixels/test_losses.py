@@ -6,8 +6,7 @@ import pytest
 import torch
 from scipy import stats
 
-from nbtorch.errors import ConfigError
-from refine.pixels.losses import Noise, chi_square, deviance, huber_weight, resolve_kind, variance
+from refine.pixels.losses import Noise, chi_square, deviance, huber_weight, variance
 
 
 def tensor(*values: float) -> torch.Tensor:
@@ -57,21 +56,3 @@ def test_the_variance_stays_above_its_floor_where_the_model_vanishes() -> None:
 def test_huber_weights_are_one_up_to_the_threshold_and_then_fall_with_the_residual() -> None:
     reduced = tensor(0.0, 1.0, 4.0, 16.0, 400.0)  # mean z², so residuals of 0, 1, 2, 4, 20
     assert huber_weight(reduced, 2.0).tolist() == pytest.approx([1, 1, 1, 0.5, 0.1])
-
-
-@pytest.mark.parametrize(
-    ("kind", "counting", "meant"),
-    [
-        ("auto", True, "poisson"),
-        ("auto", False, "gaussian"),
-        ("robust", True, "robust"),
-        ("gaussian", True, "gaussian"),
-    ],
-)
-def test_auto_is_what_the_detector_calls_for(kind: str, counting: bool, meant: str) -> None:
-    assert resolve_kind(kind, counting) == meant
-
-
-def test_an_unknown_loss_lists_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="Use one of: auto, poisson, gaussian, robust"):
-        resolve_kind("cauchy", counting=True)

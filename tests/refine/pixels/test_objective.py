@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from refine.least_squares.levenberg_marquardt import joint_gradient, whole_matrix
-from refine.least_squares.normal import dense
+from refine.least_squares.levenberg_marquardt import joint_gradient
 from refine.least_squares.restraint_terms import restraint_loss
 from refine.parameters.parameter_set import ParameterSet
 from refine.pixels.objective import PixelObjective
 from refine.pixels.spot_errors import SpotErrors
 from tests.refine import tiny
+from tests.refine.whole import dense, whole_matrix
 
 FREE = ("detector.*", "crystal[*].rot_*", "crystal[*].n_*", "crystal[*].a")
 MOVED = {

@@ -10,7 +10,7 @@ from scipy import stats
 
 from nbtorch.errors import ConfigError, DataError
 from refine.spots.find_spots import Spots, SpotSettings
-from refine.spots.strong_pixels import ThresholdSettings, local_statistics, poisson_excess
+from refine.spots.strong_pixels import ThresholdSettings, _BlockSums, poisson_excess
 from tests.helpers.real import MEASUREMENTS, found_spots, listed_spots, nearest_found, spots_on
 
 SHAPE = (240, 200)
@@ -210,7 +210,7 @@ def test_the_poisson_threshold_has_the_rate_it_names(background: float) -> None:
 def test_local_statistics_are_those_of_the_box(rng: np.random.Generator) -> None:
     image = rng.normal(5000, 3, (45, 60))
     counted = rng.random((45, 60)) > 0.3
-    local = local_statistics(image, counted, 15)
+    local = _BlockSums.of(image, counted, 5).statistics()
     box = image[15:30, 20:35][counted[15:30, 20:35]]
     assert local.number[4, 5] == len(box)
     assert local.mean[4, 5] == pytest.approx(box.mean(), rel=1e-12)
