@@ -73,7 +73,7 @@ def test_mates_take_their_mean_and_it_is_said_where_they_differ() -> None:
     group, mean, note = shared_values(hkl, values, {"P 4"}, friedel=True)
     assert group[0] == group[1] != group[2]
     assert mean.tolist() == [100.0, 100.0, 50.0]
-    assert "by up to 10 %" in note
+    assert "by up to 10 %" in note[0].sentence
     assert shared_values(hkl[1:], values[1:], {"P 4"}, friedel=True)[2] == []
     with pytest.raises(ConfigError, match="different space groups: P 1, P 4"):
         shared_values(hkl, values, {"P 4", "P 1"}, friedel=True)
