@@ -34,6 +34,7 @@ from nbtorch.render.predict import predict
 from refine.fit.module import FitModule
 from refine.fit.prepare import prepare
 from refine.parameters.moved_experiment import moved_experiment
+from refine.records.journal import Journal
 from refine.settings.fit_settings import (
     CrystalSettings,
     DataSettings,
@@ -124,7 +125,7 @@ def fit(start: Path, kind: Kind, *, staged: bool) -> tuple[Experiment, bool]:
         parameters=kind.free,
         solver=SolverSettings(coarse=staged),
     )
-    problem = prepare(settings, lambda _: None)
+    problem = prepare(settings, Journal())
     module = FitModule(problem)
     vars(module)["log"] = lambda *_, **__: None
     while not module.converged and len(module.history) < settings.solver.max_iterations:

@@ -23,6 +23,7 @@ from refine.fit.conclude import outcome
 from refine.fit.module import FitModule
 from refine.fit.prepare import prepare
 from refine.fit.problem import Problem
+from refine.records.journal import Journal
 from refine.settings.fit_settings import CrystalSettings, DataSettings, DetectorSettings, FitSettings, ParameterSettings
 
 FRAMES = (10, 30, 100, 300)
@@ -60,7 +61,7 @@ def fit(folder: Path, count: int) -> dict[str, Any]:
         parameters=ParameterSettings(n_cells=False, detector_shift=True, detector_rotation=True, scale="spot"),
     )
     before, truth = peak_megabytes(), json.loads((folder / "truth.json").read_text())
-    problem = prepare(settings, lambda _: None)
+    problem = prepare(settings, Journal())
     module = FitModule(problem)
     vars(module)["log"] = lambda *_, **__: None
     while not module.converged and len(module.history) < 60:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,11 @@ from nbtorch.errors import ConfigError
 from nbtorch.io.atomic import write_text
 from nbtorch.io.table import read_json, write_json
 from refine.processes import agreed, failing_together, is_first, refuse_other_number, silent
+from refine.records.journal import Journal
 from refine.records.provenance import input_files, provenance
 from refine.records.run_folder import CONFIG, RUN, RunFolder, claim
 from refine.settings.request import Request, request_from
 
-Say = Callable[[str], None]
 # What may differ when a run is resumed: how long and where it runs, not what it fits.
 FREE_TO_CHANGE = ("resume", "overwrite", "trainer", "debug", "paths", "solver.max_iterations")
 
@@ -33,17 +33,17 @@ def plain(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in values.items()}
 
 
-def run(config: DictConfig, folder: Path, arguments: Sequence[str], say: Say = print) -> None:
+def run(config: DictConfig, folder: Path, arguments: Sequence[str]) -> None:
     """Do what ``config`` asks for, in ``folder``. Raises NbtorchError for everything that a user can put right."""
     values = plain(config)
     request = request_from(values)
-    say = say if is_first() else silent
+    journal = Journal(print if is_first() else silent)
     refuse_other_number(request.trainer.processes)
     if request.check:
         if is_first():
             from refine.commands.check_command import check
 
-            check(request, folder, say)
+            check(request, folder, journal)
         return
     if request.trainer.processes > 1:
         from refine.fit.training import connect
@@ -54,10 +54,12 @@ def run(config: DictConfig, folder: Path, arguments: Sequence[str], say: Say = p
 
         set_num_threads(request.trainer.threads)
     with failing_together(), claim(folder, resume=request.resume, overwrite=request.overwrite) as claimed:
-        fit(request, values, claimed, arguments, say)
+        fit(request, values, claimed, arguments, journal)
 
 
-def fit(request: Request, values: Mapping[str, Any], folder: RunFolder, arguments: Sequence[str], say: Say) -> None:
+def fit(
+    request: Request, values: Mapping[str, Any], folder: RunFolder, arguments: Sequence[str], journal: Journal
+) -> None:
     """Prepare, solve, and write every result of one fit."""
     # Lightning and the core take seconds to import: a mistyped setting is told before that.
     from refine.fit.conclude import outcome
@@ -74,11 +76,11 @@ def fit(request: Request, values: Mapping[str, Any], folder: RunFolder, argument
         refuse_other_settings(values, folder)
     record = provenance(request, arguments)
     truth = None if request.truth is None else read_truth(request.truth)  # a malformed file costs no fit
-    problem = prepare(request.fit, say)
+    problem = prepare(request.fit, journal)
     if is_first():
         begin(folder, values, {"command": record.command, "started": record.started})
     module = FitModule(problem)
-    stopped_by = solve(module, ShoeboxData(problem), request, folder, say)
+    stopped_by = solve(module, ShoeboxData(problem), request, folder, journal)
     found = outcome(problem, module)
     if not is_first():
         return

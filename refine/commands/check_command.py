@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from nbtorch.render.excited import Excited, excited_reflections
 from refine.frames.assign_frames import assign_frames
 from refine.frames.frame_stack import FrameReader, FrameStack, MeasuredFrame
 from refine.records.checked import Drawing, ExperimentCheck
+from refine.records.journal import Journal
 from refine.records.run_folder import CHECK, claim_output
 from refine.report.canvas import Canvas
 from refine.report.check import describe, page
@@ -24,22 +24,20 @@ from refine.settings.request import Request
 from refine.spots.find_spots import Spots
 from refine.spots.survey import find
 
-Say = Callable[[str], None]
-
-
 MAX_DRAWN = 8  # frames, spread over all of them
 
 
-def check(request: Request, folder: Path, say: Say) -> None:
+def check(request: Request, folder: Path, journal: Journal) -> None:
     """Read what ``request`` names, write check.html into ``folder`` and print a line for each still or scan.
 
     Raises NbtorchError for whatever cannot be read, and DataError where nothing is predicted on the detector.
     """
     document = read_expt(request.fit.data.experiment)
     chosen = entries_to_fit(document, *assign_frames(document, request.fit.data), request.fit.data)
-    for line in (*chosen.notes, *(f"left out: {error}" for error in chosen.missing.values())):
-        say(line)
-    scene = build_scene(chosen.experiments, chosen.frames, request.fit, say)
+    journal.add(*chosen.notes)
+    for number, error in chosen.missing.items():
+        journal.say("frame_left_out", f"left out: {error}", experiment=number)
+    scene = build_scene(chosen.experiments, chosen.frames, request.fit, journal)
     with claim_output(folder, CHECK, overwrite=request.overwrite) as target:
         rows, drawings = [], []
         failure: NbtorchError | None = None
@@ -48,7 +46,7 @@ def check(request: Request, folder: Path, say: Say) -> None:
         first = 0
         reader = FrameReader(scene.experiments[0].entry.detector, request.fit.data.mask)
         for expt in scene.experiments:
-            stack = FrameStack(expt.images, reader, say)
+            stack = FrameStack(expt.images, reader, journal)
             try:
                 found = find(expt, stack.frames())
             except NbtorchError as error:  # told by the stack; the others are looked at
@@ -56,7 +54,7 @@ def check(request: Request, folder: Path, say: Say) -> None:
                 continue
             excited = excited_reflections(expt.model, whole_range(expt), request.fit.data.dmin or None)
             rows.append(_row(expt, stack, excited, found))
-            say(describe(rows[-1]))
+            journal.say("start_checked", describe(rows[-1]))
             for i in sorted({i - first for i in wanted} & set(range(len(expt.images)))):
                 frame = stack.frame(i)
                 drawings += [] if frame is None else [_draw(expt, i, frame, excited, found)]
@@ -66,7 +64,7 @@ def check(request: Request, folder: Path, say: Say) -> None:
         if not any(row.predicted for row in rows):
             raise nothing_predicted(request.fit.data.experiment)
         write_text(target, page(request.fit.data, rows, drawings), overwrite=True)
-    say(f"predictions drawn on the frames: {target.absolute()}")
+    journal.say("predictions_drawn", f"predictions drawn on the frames: {target.absolute()}")
 
 
 def nothing_predicted(experiment: str) -> DataError:

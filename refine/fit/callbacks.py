@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -15,6 +15,7 @@ from pytorch_lightning.callbacks.progress.rich_progress import RichProgressBarTh
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeElapsedColumn
 
 from refine.processes import exchange
+from refine.records.journal import Journal
 
 SHOWN = {"loss": "loss {:.5g}", "rms_px": "rms {:.3f} px", "damping": "damping {:.1e}"}
 
@@ -63,12 +64,12 @@ class IterationBar(RichProgressBar):
 class IterationLines(Callback):
     """One plain line an iteration, for logs and pipes."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self.say = say
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         parts = shown_metrics(trainer.callback_metrics).values()
-        self.say("  ".join([f"iteration {trainer.current_epoch + 1:3d}", *parts]))
+        self.journal.progress("  ".join([f"iteration {trainer.current_epoch + 1:3d}", *parts]))
 
 
 class StopWhenConverged(Callback):
@@ -91,8 +92,8 @@ class LastCheckpoint(Checkpoint):
     A disk that is full costs the checkpoints, not the fit.
     """
 
-    def __init__(self, path: Path, say: Callable[[str], None]) -> None:
-        self.path, self.say = path, say
+    def __init__(self, path: Path, journal: Journal) -> None:
+        self.path, self.journal = path, journal
         self.failed = False
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -113,7 +114,8 @@ class LastCheckpoint(Checkpoint):
     def _tell(self, error: OSError) -> None:
         """Say once, not at every iteration, that nothing was written."""
         if not self.failed:
-            self.say(f"The checkpoint {self.path} was not written ({error.strerror or error}); the fit goes on.")
+            said = f"The checkpoint {self.path} was not written ({error.strerror or error}); the fit goes on."
+            self.journal.say("checkpoint_not_written", said, "warning", path=str(self.path))
         self.failed = True
 
 
@@ -125,8 +127,8 @@ class StopWhenAsked(Callback):
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self.say = say
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
         self.stopped_by = ""
         self._before: dict[signal.Signals, Any] = {}
 
@@ -139,7 +141,8 @@ class StopWhenAsked(Callback):
             if self.stopped_by and number == signal.SIGINT:
                 raise KeyboardInterrupt
             self.stopped_by = name
-            self.say(f"{name}: stopping after this iteration; what is fitted so far is kept")
+            said = f"{name}: stopping after this iteration; what is fitted so far is kept"
+            self.journal.say("stopping", said, signal=name)
 
         self._before = {number: signal.signal(number, stop) for number in self.SIGNALS}
 

@@ -28,6 +28,7 @@ from refine.parameters.parameter_set import ParameterSet
 from refine.pixels.fit_quality import box_chi_square, misfit
 from refine.processes import exchange, listed, total, total_number
 from refine.records.finite import finite
+from refine.records.journal import JournalEntry, merged
 from refine.records.outcome import (
     Correlation,
     FrameRow,
@@ -56,8 +57,8 @@ def outcome(problem: Problem, module: FitModule) -> Outcome:
     drawings = 0 if explained else problem.settings.solver.bootstrap
     known = _uncertainty(problem, module, drawings) if parameters.free else None
     experiments = [moved_experiment(item.expt, parameters) for item in problem.evidence]
-    rows, choices = parameter_rows(parameters, known, explained), [*problem.choices]
-    choices.append(_which_sigmas(known, explained, drawings))
+    rows = parameter_rows(parameters, known, explained)
+    closing = [_which_sigmas(known, explained, drawings), *warnings(problem, module, z2)]
     crystal = problem.evidence[0].expt.model.crystal.config
     rows, amplitudes = split(rows, crystal, friedel=problem.settings.parameters.friedel)
     spots = spot_rows(problem, parameters)
@@ -85,8 +86,7 @@ def outcome(problem: Problem, module: FitModule) -> Outcome:
         rms_heldout_px=rms(spots, heldout=True),
         solve_wall_s=module.wall_s,
         solve_cpu_s=total_number(module.cpu_s),
-        warnings=(*problem.warnings, *warnings(problem, module, z2)),
-        choices=tuple(choices),
+        journal=merged(*exchange(problem.journal.entries), closing),
         processes=tuple(exchange(Share(tuple(block.index for block in objective.blocks), module.cpu_s))),
     )
 
@@ -110,20 +110,21 @@ def _uncertainty(problem: Problem, module: FitModule, drawings: int) -> Uncertai
     return replace(known, bootstrap=(drawn**2 + known.restraints).sqrt())
 
 
-def _which_sigmas(known: Uncertainty | None, explained: bool, drawings: int) -> str:
+def _which_sigmas(known: Uncertainty | None, explained: bool, drawings: int) -> JournalEntry:
     """Which sigmas are given, and why."""
     if explained:
-        return "sigmas are those of the Fisher information: the model explains the pixels to their noise"
+        said = "sigmas are those of the Fisher information: the model explains the pixels to their noise"
+        return JournalEntry("sigmas_of_fisher", said, "choice")
     said = "sigmas are the sandwich's, clustered by reflection: the pixels differ from the model by more than noise"
-    if known is None or known.bootstrap is None:
-        return said
-    ratio = known.bootstrap / known.sandwich
+    numbers: dict[str, float] = {}
+    ratio = torch.zeros(0) if known is None or known.bootstrap is None else known.bootstrap / known.sandwich
     ratio = ratio[torch.isfinite(ratio)]
-    if not len(ratio):
-        return said
-    middle, low, high = float(ratio.median()), float(ratio.min()), float(ratio.max())
-    drawn = f"a bootstrap over reflections ({drawings} drawings) gives {middle:.2g} of them ({low:.2g} to {high:.2g})"
-    return f"{said}; {drawn}"
+    if len(ratio):
+        middle, low, high = float(ratio.median()), float(ratio.min()), float(ratio.max())
+        numbers = {"resamples": drawings, "median_ratio": middle, "least_ratio": low, "largest_ratio": high}
+        drawn = f"a bootstrap over reflections ({drawings} drawings) gives {middle:.2g} of them"
+        said = f"{said}; {drawn} ({low:.2g} to {high:.2g})"
+    return JournalEntry("sigmas_of_sandwich", said, "choice", numbers)
 
 
 def parameter_rows(parameters: ParameterSet, known: Uncertainty | None, explained: bool) -> tuple[ParameterRow, ...]:
@@ -322,15 +323,17 @@ def goodness(problem: Problem, module: FitModule, z2: float) -> Goodness:
     )
 
 
-def warnings(problem: Problem, module: FitModule, z2: float) -> list[str]:
+def warnings(problem: Problem, module: FitModule, z2: float) -> list[JournalEntry]:
     """What a reader should know before trusting the numbers, besides what the parameters' rows say."""
     found = []
     if z2 > 3:
-        found.append(f"the residuals under the spots are not noise: their mean square is {z2:.1f} of it")
+        said = f"the residuals under the spots are not noise: their mean square is {z2:.1f} of it"
+        found.append(JournalEntry("residuals_under_spots", said, "warning", {"mean_z2": z2}))
     spots = sum(len(item.observed) for item in problem.evidence)
     free = sum(module.values.parameters_[i].kind != AMPLITUDE for i in module.values.free)
     if 2 * spots < 3 * free:
-        found.append(f"{free} parameters were fitted to {spots} spots")
+        said = f"{free} parameters were fitted to {spots} spots"
+        found.append(JournalEntry("few_spots", said, "warning", {"parameters": free, "spots": spots}))
     return found
 
 

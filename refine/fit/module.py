@@ -144,10 +144,11 @@ class FitModule(pl.LightningModule):
             return
         self.by_positions = True
         self.message += "; geometry from the spots' positions"
-        problem.choices.append(
+        said = (
             f"the geometry is that of the spots' positions, which predicts them to {positions:.2f} px; the pixels, "
             f"whose shapes the model does not explain, to {pixels:.2f} px"
         )
+        problem.journal.say("geometry_of_positions", said, "choice", positions_px=positions, pixels_px=pixels)
 
     def _rms_fitted(self) -> tuple[float, float]:
         """rms (fast, slow) over the spots that the fit may see."""
@@ -162,7 +163,7 @@ class FitModule(pl.LightningModule):
             "converged": self.converged,
             "message": self.message,
             "by_positions": self.by_positions,
-            "choices": list(self.problem.choices),
+            "journal": self.problem.journal.state(),
             "times": (total_number(self.cpu_s), self.wall_s),
         }
 
@@ -174,7 +175,7 @@ class FitModule(pl.LightningModule):
         self.solver.restore(state["solver"])
         self.converged, self.message = state["converged"], state["message"]
         self.by_positions = state["by_positions"]
-        self.problem.choices[:] = state["choices"]
+        self.problem.journal.restore(state["journal"])
         cpu, self.wall_s = state["times"]
         self.cpu_s = cpu if is_first() else 0.0
         self._objective = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import torch
@@ -36,6 +36,7 @@ from refine.positions.objective import PositionObjective
 from refine.positions.position_block import PositionBlock
 from refine.positions.scan_varying import Kinds, carry_over, choose, too_short
 from refine.processes import count, dealt, gathered, listed
+from refine.records.journal import Journal
 from refine.records.outcome import FrameRow, Iteration
 from refine.scene.entries import entries_to_fit
 from refine.scene.scene import FitExperiment, Scene, build_scene, shared_crystals
@@ -44,7 +45,6 @@ from refine.spots.spot_list import read_spot_list
 from refine.spots.survey import Survey, survey
 from refine.spots.widths import Widths, measure_widths
 
-Say = Callable[[str], None]
 _STRAY = 6.0
 _STRAY_HELDOUT = 3.0  # pixels
 _STRAY_FRAMES = 3.0  # as much as a rocking curve cut by the scan's end can pretend to
@@ -52,36 +52,32 @@ _SETTLED, _UNMOVED = 0.3, 1.0  # joint sigmas that a step, and a whole round, ne
 _FEW_SPOTS = 60  # below it the three sizes of a crystal are one
 
 
-def prepare(settings: FitSettings, say: Say) -> Problem:
+def prepare(settings: FitSettings, journal: Journal) -> Problem:
     """Read everything, find and index spots, fit their positions. Raises NbtorchError for what a user can put right."""
     if settings.parameters.amplitudes:
         settings = replace(settings, parameters=replace(settings.parameters, scale="frame"))
     experiments = read_expt(settings.data.experiment)
     chosen = entries_to_fit(experiments, *assign_frames(experiments, settings.data), settings.data)
-    for note in chosen.notes:
-        say(note)
+    journal.add(*chosen.notes)
     document, missing = chosen.experiments, chosen.missing
-    scene = build_scene(document, chosen.frames, settings, say)
+    scene = build_scene(document, chosen.frames, settings, journal)
     started = time.perf_counter(), time.process_time()
-    surveys, scene, failed = _survey_all(scene, missing, settings, say)
-    evidence = _index_all(scene, surveys, settings, say)
-    evidence, coarse, history = _positions_stage(scene, evidence, surveys, constant(settings), say)
-    settings, decided = _decide_drift(scene, [e for e in evidence if e.expt.index in surveys], coarse, settings)
+    surveys, scene, failed = _survey_all(scene, missing, settings, journal)
+    evidence = _index_all(scene, surveys, settings, journal)
+    evidence, coarse, history = _positions_stage(scene, evidence, surveys, constant(settings), journal)
+    settings = _decide_drift(scene, [e for e in evidence if e.expt.index in surveys], coarse, settings, journal)
     if settings.parameters.scan_varying:
-        evidence, coarse, more = _positions_stage(scene, evidence, surveys, settings, say, coarse)
+        evidence, coarse, more = _positions_stage(scene, evidence, surveys, settings, journal, coarse)
         history += [replace(row, iteration=len(history) + row.iteration) for row in more]
     widths = measure_widths([item.expt for item in evidence], [item.observed for item in evidence])
-    settings, choices = _with_estimates(settings, widths, evidence)
-    choices = [*decided, *choices]
+    settings = _with_estimates(settings, widths, evidence, journal)
     scene, evidence = _rebuilt(document, scene, evidence, settings)
     parameters = parameter_set(scene, settings, seen=evidence)
-    choices += told_from_scales(parameters.parameters_)
+    journal.add(*told_from_scales(parameters.parameters_))
     moved = carry_over(coarse, parameters)
     start = _start_positions(evidence, parameters, settings)
     counting = gathered({number: seen.look.counts for number, seen in surveys.items()})[scene.experiments[0].index]
     noise = {number: seen.noise(settings.data, counting) for number, seen in surveys.items()}
-    for choice in choices:
-        say(choice)
     problem = Problem(
         settings=settings,
         scene=scene,
@@ -97,13 +93,13 @@ def prepare(settings: FitSettings, say: Say) -> Problem:
         by_positions=parameters.values.detach().clone(),
         moved_by_positions=moved,
         failed=tuple(failed),
-        choices=choices,
+        journal=journal,
     )
     return replace(problem, wall_s=time.perf_counter() - started[0], cpu_s=time.process_time() - started[1])
 
 
 def _survey_all(
-    scene: Scene, missing: Missing, settings: FitSettings, say: Say
+    scene: Scene, missing: Missing, settings: FitSettings, journal: Journal
 ) -> tuple[dict[int, Survey], Scene, list[FrameRow]]:
     """What is on the frames of this process's share of the experiments, those that are left, and those that are not.
 
@@ -111,17 +107,18 @@ def _survey_all(
     """
     surveys: dict[int, Survey] = {}
     failures: dict[int, NbtorchError] = {}
-    told: list[str] = []
+    told = Journal()
     reader = FrameReader(scene.experiments[0].entry.detector, settings.data.mask)
     for expt in dealt(scene.experiments):
         try:
-            surveys[expt.index] = survey(expt, FrameStack(expt.images, reader, told.append), settings.data)
+            surveys[expt.index] = survey(expt, FrameStack(expt.images, reader, told), settings.data)
         except NbtorchError as problem:
             failures[expt.index] = problem
-    for line in (*(f"left out: {error}" for error in missing.values()), *listed(told)):
-        say(line)
+    for number, error in missing.items():
+        journal.say("frame_left_out", f"left out: {error}", experiment=number)
+    journal.add(*listed(told.entries))
     for seen in surveys.values():
-        seen.stack.say = say
+        seen.stack.journal = journal
     left = gathered(dict.fromkeys(surveys, True))
     failures = gathered(failures)
     if not left:
@@ -132,21 +129,23 @@ def _survey_all(
         FrameRow(number, str(images[number][0]), 0, None, None, ok=False, message=str(error))
         for number, error in sorted((missing | failures).items())
     ]
-    _say_how_shared(len(left), say)
+    _say_how_shared(len(left), journal)
     return surveys, replace(scene, experiments=tuple(s for s in scene.experiments if s.index in left)), failed
 
 
-def _say_how_shared(expts: int, say: Say) -> None:
+def _say_how_shared(expts: int, journal: Journal) -> None:
     if count() > expts:
-        say(
+        said = (
             f"{count()} processes share {expts} still{'s' * (expts > 1)} or scan{'s' * (expts > 1)}, and one is never "
             f"divided: {count() - expts} of them will have nothing to do. trainer.devices={expts} does the same"
         )
+        journal.say("idle_processes", said, processes=count(), experiments=expts)
     elif count() > 1:
-        say(f"{count()} processes share {expts} stills or scans")
+        said = f"{count()} processes share {expts} stills or scans"
+        journal.say("shared_by_processes", said, processes=count(), experiments=expts)
 
 
-def _index_all(scene: Scene, surveys: dict[int, Survey], settings: FitSettings, say: Say) -> list[Evidence]:
+def _index_all(scene: Scene, surveys: dict[int, Survey], settings: FitSettings, journal: Journal) -> list[Evidence]:
     """Spots of every experiment with their indices from the start model. Raises DataError where there are none."""
     given = None
     if settings.data.spots is not None:
@@ -173,7 +172,7 @@ def _index_all(scene: Scene, surveys: dict[int, Survey], settings: FitSettings, 
             "the start geometry predicts no reflection where any of them is",
             "Check data.experiment against the frames: draw both with nb-refine --check",
         )
-    say(f"found {found} spots, {indexed} with an index")
+    journal.say("spots_indexed", f"found {found} spots, {indexed} with an index", found=found, indexed=indexed)
     return evidence
 
 
@@ -248,15 +247,15 @@ def constant(settings: FitSettings) -> FitSettings:
 
 
 def _decide_drift(
-    scene: Scene, evidence: list[Evidence], coarse: ParameterSet, settings: FitSettings
-) -> tuple[FitSettings, list[str]]:
-    """``settings`` with those curves alone that the positions determine, and what to say about it.
+    scene: Scene, evidence: list[Evidence], coarse: ParameterSet, settings: FitSettings, journal: Journal
+) -> FitSettings:
+    """``settings`` with those curves alone that the positions determine.
 
     ``evidence`` is this process's share; the decision is that of all.
     """
     asked, flags = settings.parameters.scan_varying, settings.parameters
     if not asked or not settings.solver.coarse:
-        return settings, []
+        return settings
     if not any(expt.model.crystal.drifts for expt in scene.experiments):
         decision = too_short(asked, flags.knot_spacing)
     else:
@@ -266,7 +265,8 @@ def _decide_drift(
             return parameter_set(scene, replace(settings, parameters=chosen), coarse=True)
 
         decision = choose(_blocks(evidence, settings), coarse, asked, make)
-    return replace(settings, parameters=replace(flags, scan_varying=decision.kinds)), [decision.reason]
+    journal.add(decision.reason)
+    return replace(settings, parameters=replace(flags, scan_varying=decision.kinds))
 
 
 def _positions_stage(
@@ -274,7 +274,7 @@ def _positions_stage(
     evidence: list[Evidence],
     held: Collection[int],
     settings: FitSettings,
-    say: Say,
+    journal: Journal,
     start: ParameterSet | None = None,
 ) -> tuple[list[Evidence], ParameterSet, list[Iteration]]:
     """Rounds of a robust fit of positions from the values of ``start``, spots being assigned anew after each.
@@ -310,7 +310,9 @@ def _positions_stage(
     mine = _without_strays([item for item in evidence if item.expt.index in held], parameters, settings)
     evidence = _of_all(mine, scene.experiments)
     fast, slow = PositionObjective(_blocks(mine, settings)).rms(parameters)
-    say(f"positions: {sum(len(e.observed) for e in evidence)} spots, rms {fast:.2f}, {slow:.2f} px (fast, slow)")
+    spots = sum(len(e.observed) for e in evidence)
+    said = f"positions: {spots} spots, rms {fast:.2f}, {slow:.2f} px (fast, slow)"
+    journal.say("positions_fitted", said, spots=spots, rms_px=[fast, slow])
     return evidence, parameters, history
 
 
@@ -350,31 +352,35 @@ def _close(item: Evidence, spread: Tensor, residual: Tensor, valid: Tensor, spin
     return replace(item, observed=item.observed[~stray], rejected=(*item.rejected, *reasons))
 
 
-def _with_estimates(settings: FitSettings, widths: Widths, evidence: list[Evidence]) -> tuple[FitSettings, list[str]]:
-    """``settings`` with the crystal's size and mosaic spread as the spots tell them, and what to say about it."""
-    choices: list[str] = []
+def _with_estimates(settings: FitSettings, widths: Widths, evidence: list[Evidence], journal: Journal) -> FitSettings:
+    """``settings`` with the crystal's size and mosaic spread as the spots tell them."""
     crystal, flags = settings.crystal, settings.parameters
     if crystal.n_cells is None:
         cells = ", ".join(f"{n:.1f}" for n in widths.n_cells)
-        choices.append(f"crystal.n_cells = {cells}: from the spots' width, rms {widths.pixel:.2f} px")
+        said = f"crystal.n_cells = {cells}: from the spots' width, rms {widths.pixel:.2f} px"
+        journal.say("n_cells_from_width", said, "choice", n_cells=list(widths.n_cells), width_px=widths.pixel)
         crystal = replace(crystal, n_cells=widths.n_cells)
         if not flags.n_cells:
-            choices.append("crystal.n_cells is refined: an estimate of the spots' width is no measurement")
+            said = "crystal.n_cells is refined: an estimate of the spots' width is no measurement"
+            journal.say("n_cells_freed", said, "choice")
             flags = replace(flags, n_cells=True)
     scan = any(not item.expt.still for item in evidence)
     if crystal.mosaic_spread is None and scan:
-        choices.append(f"crystal.mosaic_spread = {widths.mosaic_spread:.3f}°: from the spots' width over the frames")
+        said = f"crystal.mosaic_spread = {widths.mosaic_spread:.3f}°: from the spots' width over the frames"
+        journal.say("mosaic_spread_from_width", said, "choice", mosaic_spread_deg=widths.mosaic_spread)
         # a free one begins where spots are plainly broadened: the span of a spread grows with its start
         spread = max(widths.mosaic_spread, 0.03) if flags.mosaic_spread else widths.mosaic_spread
         crystal = replace(crystal, mosaic_spread=spread)
     elif crystal.mosaic_spread is None and flags.mosaic_spread:
         crystal = replace(crystal, mosaic_spread=0.05)
-        choices.append("crystal.mosaic_spread = 0.05° to start with: a still does not tell it from a width")
+        said = "crystal.mosaic_spread = 0.05° to start with: a still does not tell it from a width"
+        journal.say("mosaic_spread_assumed", said, "assumption", mosaic_spread_deg=0.05)
     spots = sum(len(item.observed) for item in evidence) / len(evidence)
     if flags.n_cells and flags.n_cells_tie == "independent" and spots < _FEW_SPOTS:
         flags = replace(flags, n_cells_tie="size")
-        choices.append(f"the crystal has one size along all axes: {spots:.0f} spots do not tell three")
-    return replace(settings, crystal=crystal, parameters=flags), choices
+        said = f"the crystal has one size along all axes: {spots:.0f} spots do not tell three"
+        journal.say("one_size", said, "choice", spots_per_experiment=spots)
+    return replace(settings, crystal=crystal, parameters=flags)
 
 
 def _rebuilt(
@@ -382,5 +388,5 @@ def _rebuilt(
 ) -> tuple[Scene, list[Evidence]]:
     """The scene with the estimated crystals in it, and the evidence that belongs to its experiments."""
     entries = {expt.index: expt.images for expt in scene.experiments}
-    fresh = build_scene(document, entries, settings, lambda _: None, scene.structure_factors)
+    fresh = build_scene(document, entries, settings, Journal(), scene.structure_factors)
     return fresh, [replace(item, expt=expt) for item, expt in zip(evidence, fresh.experiments, strict=True)]

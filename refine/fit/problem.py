@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,13 +17,12 @@ from refine.parameters.parameter_set import ParameterSet
 from refine.positions.objective import PositionObjective
 from refine.positions.position_block import PositionBlock, Positions
 from refine.processes import gathered
+from refine.records.journal import Journal
 from refine.records.outcome import FrameRow, Iteration
 from refine.scene.scene import FitExperiment, Scene
 from refine.settings.fit_settings import FitSettings
 from refine.spots.observations import Observations
 from refine.spots.widths import Widths
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +47,7 @@ class Problem:
     by_positions: Tensor  # [T] the values that the positions stage ended with
     moved_by_positions: tuple[int, ...]  # which of them it moved
     failed: tuple[FrameRow, ...]
-    choices: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    journal: Journal = field(default_factory=Journal)
     left_out: dict[int, str] = field(
         default_factory=dict
     )  # experiments without pixels to fit, though with spots; and why
@@ -73,7 +71,8 @@ class Problem:
         """
         for number, failure in failures.items():
             if number not in self.left_out:
-                self.warnings.append(f"crystal {number} takes no part in the fit of pixels: {failure}")
+                said = f"crystal {number} takes no part in the fit of pixels: {failure}"
+                self.journal.say("crystal_without_pixels", said, "warning", crystal=number)
         if failures.keys() >= {item.expt.index for item in self.evidence}:
             raise next(iter(failures.values()))
         self.left_out.clear()

@@ -127,7 +127,7 @@ def _free(parameters: ParameterSet, stage: Stage, left_out: Collection[int]) -> 
 
 
 def next_stage(problem: Problem, stage: Stage, objective: PixelObjective, parameters: ParameterSet) -> Stage | None:
-    """What follows a converged ``stage``; None when it was the last. Says why in ``problem.choices``."""
+    """What follows a converged ``stage``; None when it was the last. Says why in the journal."""
     if stage.name == "robust":
         return None if stage.weighed_anew else replace(stage, weighed_anew=True)
     fits = objective.fits(parameters)
@@ -144,9 +144,10 @@ def next_stage(problem: Problem, stage: Stage, objective: PixelObjective, parame
     if stage.loose:
         return replace(stage, loose=False)
     if stage.name == "frame" and problem.settings.parameters.scale == "auto" and z2 >= _MISFIT:
-        problem.choices.append(
+        said = (
             f"every spot keeps a scale of its own: one for all leaves a mean squared residual of {z2:.2g} of the noise"
         )
+        problem.journal.say("one_scale_given_up", said, "choice", mean_z2=z2)
         return replace(stage, name="again", free_scales=True, predicted=False)
     if problem.settings.loss.kind in ("poisson", "gaussian") or (problem.settings.loss.kind == "auto" and z2 < _MISFIT):
         return None
@@ -168,11 +169,13 @@ def _robust(problem: Problem, stage: Stage, z2: float, parameters: ParameterSet)
     if error is None:
         _, error = misfit(build(problem, robust, parameters), parameters)
     assert robust.errors is not None
-    problem.choices.append(
+    said = (
         f"robust: under the spots the mean squared residual is {z2:.2g} of the noise; every spot may lie "
         f"{robust.errors[0]:.2f} px and {robust.errors[1]:.2f} frames from its place and have a shape wrong by "
         f"{100 * error:.0f} %"
     )
+    numbers = {"shift_px": robust.errors[0], "delay_frames": robust.errors[1], "model_error": error}
+    problem.journal.say("robust", said, "choice", mean_z2=z2, **numbers)
     return replace(robust, model_error=error)
 
 
@@ -191,13 +194,11 @@ def _with_amplitudes(
     scatter, medians = scale_scatter(objective.blocks, fits)
     if medians and (problem.settings.parameters.scale == "frame" or scatter <= _TRUSTED_SCATTER):
         _set_scales(parameters, medians)
-        problem.choices.append(
-            f"one scale a crystal: the spots' own scales scatter by {100 * scatter:.1f} % about the amplitudes'"
-        )
+        said = f"one scale a crystal: the spots' own scales scatter by {100 * scatter:.1f} % about the amplitudes'"
+        problem.journal.say("one_scale", said, "choice", scatter=scatter)
         return replace(stage, name="frame", free_scales=False, predicted=True, loose=False)
-    problem.choices.append(
-        f"every spot keeps a scale of its own: they scatter by {100 * scatter:.0f} % about the amplitudes'"
-    )
+    said = f"every spot keeps a scale of its own: they scatter by {100 * scatter:.0f} % about the amplitudes'"
+    problem.journal.say("a_scale_a_spot", said, "choice", scatter=scatter)
     return None
 
 
@@ -252,7 +253,8 @@ def _best_sampling(problem: Problem, stage: Stage, losses: dict[int, float]) -> 
     best = min(losses, key=losses.__getitem__)
     if not losses[stage.oversample or auto_oversample(problem)] - losses[best] > _CLEARLY_BETTER:
         return stage.oversample
-    problem.choices.append(f"render.oversample = {best}: it explains the pixels best, of 1, 2 and 3")
+    said = f"render.oversample = {best}: it explains the pixels best, of 1, 2 and 3"
+    problem.journal.say("sampling_from_pixels", said, "choice", oversample=best, losses=list(losses.values()))
     return best
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,10 +18,9 @@ from pytorch_lightning.plugins.environments import SLURMEnvironment
 from nbtorch.errors import ConfigError, DataError
 from refine.fit.callbacks import IterationBar, IterationLines, LastCheckpoint, StopWhenAsked, StopWhenConverged
 from refine.processes import meet
+from refine.records.journal import Journal
 from refine.records.run_folder import CHECKPOINT, LOGS, RunFolder
 from refine.settings.request import Request, TrainerSettings
-
-Say = Callable[[str], None]
 
 # What Lightning says of every run and that tells a crystallographer nothing. Whatever else it has to say is shown.
 NOISE = (
@@ -71,12 +70,12 @@ def quiet() -> Iterator[None]:
             target.removeFilter(silence)
 
 
-def progress(settings: TrainerSettings, say: Say) -> list[Callback]:
+def progress(settings: TrainerSettings, journal: Journal) -> list[Callback]:
     """The progress display that was asked for: a bar on a terminal, lines elsewhere."""
     kind = settings.progress
     if kind == "auto":
         kind = "bar" if sys.stdout.isatty() else "lines"
-    displays: dict[str, list[Callback]] = {"bar": [IterationBar()], "lines": [IterationLines(say)], "none": []}
+    displays: dict[str, list[Callback]] = {"bar": [IterationBar()], "lines": [IterationLines(journal)], "none": []}
     return displays[kind]
 
 
@@ -146,14 +145,15 @@ def connect(settings: TrainerSettings) -> None:
 
 
 def solve(
-    module: pl.LightningModule, data: pl.LightningDataModule, request: Request, folder: RunFolder, say: Say
+    module: pl.LightningModule, data: pl.LightningDataModule, request: Request, folder: RunFolder, journal: Journal
 ) -> str:
     """Iterate until converged, out of iterations, or stopped; the name of the signal that stopped it, else "".
 
     Raises DataError where the checkpoint of a resumed run is damaged or not this problem's.
     """
-    asked = StopWhenAsked(say)
-    callbacks = [*progress(request.trainer, say), StopWhenConverged(), asked, LastCheckpoint(folder / CHECKPOINT, say)]
+    asked = StopWhenAsked(journal)
+    kept = LastCheckpoint(folder / CHECKPOINT, journal)
+    callbacks = [*progress(request.trainer, journal), StopWhenConverged(), asked, kept]
     if folder.checkpoint is not None:
         refuse_foreign_checkpoint(folder.checkpoint, module)
     with quiet():

@@ -18,8 +18,8 @@ from nbtorch.errors import NbtorchError
 from nbtorch.io import open_pixels, read_frame, read_mask, trusted
 from refine.frames.kept_pixels import KeptPixels, Places, places_of
 from refine.frames.shoeboxes import BoxPlan
+from refine.records.journal import Journal
 
-Say = Callable[[str], None]
 T = TypeVar("T")
 Array = NDArray[np.generic]
 Bool = NDArray[np.bool_]
@@ -77,13 +77,13 @@ class FrameReader:
 class FrameStack:
     """The frames of one experiment. One that cannot be read, or no longer, costs its own pixels alone, and is said.
 
-    ``say`` is told of a frame that is lost.
+    ``journal`` is told of a frame that is lost.
     """
 
-    def __init__(self, images: Sequence[Path], reader: FrameReader, say: Say) -> None:
+    def __init__(self, images: Sequence[Path], reader: FrameReader, journal: Journal) -> None:
         self.images = tuple(images)
         self.reader = reader
-        self.say = say
+        self.journal = journal
         self._lost: dict[int, NbtorchError] = {}
         self._kept: dict[tuple[int, int], KeptPixels] = {}
 
@@ -121,7 +121,7 @@ class FrameStack:
             return read(self.images[number])
         except NbtorchError as error:
             self._lost[number] = error
-            self.say(f"left out: {error}")
+            self.journal.say("frame_left_out", f"left out: {error}", frame=str(self.images[number]))
             return None
 
     def fetch(self, plan: BoxPlan) -> None:

@@ -22,6 +22,7 @@ from nbtorch.render.scene import Scene
 from refine.parameters.kinds import AMPLITUDE, SCALE
 from refine.parameters.panel_columns import PanelColumns
 from refine.parameters.parameter_set import Entry, Parameter, ParameterSet
+from refine.records.journal import JournalEntry
 from refine.settings.fit_settings import ParameterSettings
 
 Ints = NDArray[np.int64]
@@ -92,7 +93,7 @@ def with_scale_held(rows: Sequence[Parameter]) -> list[Parameter]:
     return found
 
 
-def told_from_scales(rows: Sequence[Parameter]) -> list[str]:
+def told_from_scales(rows: Sequence[Parameter]) -> list[JournalEntry]:
     """What to say about how amplitudes are told from scales; nothing where none is a parameter."""
     amplitudes = [row for row in rows if row.kind == AMPLITUDE and row.free]
     if not amplitudes:
@@ -103,9 +104,10 @@ def told_from_scales(rows: Sequence[Parameter]) -> list[str]:
     if by and not held:
         told = f"the restraints of {len(by)} to the given ones"
     count = f"{len(amplitudes)} amplitude{'s' * (len(amplitudes) > 1)}"
-    return [
+    said = (
         f"{count} of the spots found may be refined, one scale a crystal; all together are told from scales by {told}"
-    ]
+    )
+    return [JournalEntry("amplitudes_told_from_scales", said, "choice", {"amplitudes": len(amplitudes), "held": held})]
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,6 +20,7 @@ from refine.parameters.parameter_set import ParameterSet
 from refine.positions.objective import PositionObjective
 from refine.positions.position_block import PositionBlock
 from refine.processes import agreed, total_number
+from refine.records.journal import JournalEntry
 from refine.settings.fit_settings import ScanVarying
 
 Kinds = tuple[ScanVarying, ...]
@@ -31,19 +32,21 @@ _LEAST = 1e-6  # of a spread: what a simulation without noise shows
 
 @dataclass(frozen=True)
 class Decision:
-    """Which ``kinds`` vary in the scan, and why, for the reader."""
+    """Which ``kinds`` vary in the scan, and why, for the journal."""
 
     kinds: Kinds
-    reason: str
+    reason: JournalEntry
 
 
 def too_short(asked: Kinds, spacing: float) -> Decision:
     """The decision where no scan has room for two knots."""
-    return Decision(
-        (),
-        f"{_constant(asked)}: it is shorter than half of parameters.knot_spacing = {spacing:g}°, and a curve needs two "
-        "knots",
-    )
+    said = f"it is shorter than half of parameters.knot_spacing = {spacing:g}°, and a curve needs two knots"
+    return _decision((), f"{_constant(asked)}: {said}", knot_spacing=spacing)
+
+
+def _decision(kinds: Kinds, sentence: str, **numbers: float) -> Decision:
+    code = "crystal_drifts" if kinds else "crystal_does_not_drift"
+    return Decision(kinds, JournalEntry(code, sentence, "choice", {"kinds": list(kinds), **numbers}))
 
 
 def choose(
@@ -61,7 +64,7 @@ def choose(
     sets = {kinds: make(kinds) for kinds in _subsets(asked)}
     fair = [kinds for kinds in sets if not kinds or _MOST * len(sets[kinds].free) <= numbers]
     if len(fair) == 1:
-        return Decision((), f"{_constant(asked)}: {numbers // 3} spots are too few for curves")
+        return _decision((), f"{_constant(asked)}: {numbers // 3} spots are too few for curves", spots=numbers // 3)
     widest = _fitted(objective, sets[fair[-1]], constant)
     _measure_spread(objective, widest, numbers / (numbers - len(widest.free)))
     losses, price = {}, math.log(numbers)
@@ -71,16 +74,17 @@ def choose(
     extra = {kinds: len(sets[kinds].free) - len(constant.free) for kinds in fair}
     best = agreed(min(fair, key=lambda kinds: losses[kinds] + price * extra[kinds]))
     shown = best or fair[-1]
+    told = {"parameters": extra[shown], "gain": losses[()] - losses[shown], "cost": price * extra[shown]}
     compared = (
-        f"{extra[shown]} more numbers lower the misfit of the positions by {losses[()] - losses[shown]:.3g}, "
-        f"{'more' if best else 'less'} than the {price * extra[shown]:.3g} that they cost (Schwarz's criterion)"
+        f"{extra[shown]} more numbers lower the misfit of the positions by {told['gain']:.3g}, "
+        f"{'more' if best else 'less'} than the {told['cost']:.3g} that they cost (Schwarz's criterion)"
     )
     if not best:
-        return Decision((), f"{_constant(asked)}: {compared}")
+        return _decision((), f"{_constant(asked)}: {compared}", **told)
     left = tuple(kind for kind in asked if kind not in best)
     verb = "varies" if len(best) == 1 else "vary"
-    told = f"{' and '.join(best)} {verb} smoothly through the scan: {compared}"
-    return Decision(best, told + (f"; {_named(left)} constant" if left else ""))
+    said = f"{' and '.join(best)} {verb} smoothly through the scan: {compared}"
+    return _decision(best, said + (f"; {_named(left)} constant" if left else ""), **told)
 
 
 def _measure_spread(objective: PositionObjective, parameters: ParameterSet, freedom: float) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbtorch.config import BeamConfig, CrystalConfig, DetectorConfig
+from refine.records.journal import JournalEntry
 
 Pair = tuple[float, float]  # fast, slow
 Array = NDArray[np.float64]
@@ -189,7 +190,7 @@ class Outcome:
     """The whole result of a fit.
 
     ``detectors``, ``beams`` and ``crystals`` are keyed by their index in the experiment list, as
-    :class:`nbtorch.io.ExptUpdates` takes them. ``choices`` are sentences about what the program decided by itself.
+    :class:`nbtorch.io.ExptUpdates` takes them. ``journal`` is what the run said, chose, assumed and warned of.
     ``weakest`` is the least determined direction of those that are. ``solve_cpu_s`` is the processor time of all
     processes, ``processes`` that of each.
     """
@@ -214,8 +215,7 @@ class Outcome:
     rms_heldout_px: Pair | None
     solve_wall_s: float
     solve_cpu_s: float
-    warnings: tuple[str, ...] = ()
-    choices: tuple[str, ...] = ()
+    journal: tuple[JournalEntry, ...] = ()
     processes: tuple[Share, ...] = ()
     weakest: Undetermined | None = None
     amplitudes: tuple[AmplitudeRow, ...] = ()

@@ -11,12 +11,14 @@ from typing import Any
 from nbtorch.errors import DataError
 from nbtorch.io.expt import ExperimentList, ExptUpdates, write_expt
 from nbtorch.io.table import read_json, write_csv, write_json
+from refine.records.journal import JournalEntry, merged, sentences
 from refine.records.outcome import Goodness, Outcome, Pair, ParameterRow, SpotRow
 from refine.records.provenance import DataFile, Provenance
 from refine.records.run_folder import AMPLITUDES, REFINED, RESULT, SPOTS, RunFolder
 from refine.report.amplitude_results import summary, write_mtz
+from refine.report.remarks import remarks
 
-SIGMA_Z_LIMIT = 1.3  # above it the residuals hold more than counting noise, and the warning says so
+SCHEMA_VERSION = 1  # of result.json: higher where a key has gone, has another meaning or another unit
 
 
 @dataclass(frozen=True)
@@ -52,33 +54,19 @@ class Finding:
     stopped_by: str = ""
 
     @property
+    def journal(self) -> tuple[JournalEntry, ...]:
+        """What the run said, and what its outcome makes us warn of."""
+        return merged(self.outcome.journal, remarks(self.outcome, self.stopped_by))
+
+    @property
     def warnings(self) -> tuple[str, ...]:
-        """What a reader must know before trusting the numbers, each once."""
-        return tuple(dict.fromkeys((*self.outcome.warnings, *_warnings(self.outcome, self.stopped_by))))
+        """What a reader must know before trusting the numbers."""
+        return sentences(self.journal, "warning")
 
-
-def _warnings(outcome: Outcome, stopped_by: str) -> list[str]:
-    found = []
-    if stopped_by:
-        found.append(f"The fit was stopped by {stopped_by} before it converged: these are partial results.")
-    elif not outcome.converged:
-        found.append(f"The fit did not converge: {outcome.message}")
-    bounded = [row.name for row in outcome.parameters if row.at_bound]
-    least = sum(row.at_bound for row in outcome.amplitudes)
-    if least:
-        found.append(f"{least} amplitudes are at their least value, where a sigma means nothing: look at their spots.")
-    if bounded:
-        found.append(f"At a bound, where a sigma means nothing: {', '.join(bounded)}.")
-    spread = outcome.goodness.sigma_z
-    if spread is not None and spread > SIGMA_Z_LIMIT:
-        found.append(
-            f"The residuals are not noise alone: their spread is {spread:.2f} times what counting explains. "
-            "Look at the worst spots before you trust more digits than the sandwich sigmas give."
-        )
-    lost = [frame.path for frame in outcome.frames if not frame.ok]
-    if lost:
-        found.append(f"{len(lost)} of {len(outcome.frames)} frames were left out; the table of frames says why.")
-    return found
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """What the program chose or assumed by itself."""
+        return sentences(self.journal, "choice", "assumption")
 
 
 def read_truth(path: Path) -> dict[str, float]:
@@ -106,6 +94,7 @@ def document(finding: Finding) -> dict[str, Any]:
     """result.json as plain data. Its first keys are a contract that other programs read."""
     outcome, record = finding.outcome, finding.record
     return {
+        "schema_version": SCHEMA_VERSION,
         "version": record.version,
         "command": record.command,
         "seed": record.seed,
@@ -130,7 +119,8 @@ def document(finding: Finding) -> dict[str, Any]:
         "message": outcome.message,
         "stopped_by": finding.stopped_by or None,
         "warnings": list(finding.warnings),
-        "choices": list(outcome.choices),
+        "choices": list(finding.choices),
+        "journal": [asdict(entry) for entry in finding.journal],
         "amplitudes": summary(outcome, AMPLITUDES),
         "goodness": _goodness(outcome.goodness),
         "correlations": _correlations(outcome),

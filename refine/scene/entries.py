@@ -9,6 +9,7 @@ from pathlib import Path
 from nbtorch.errors import DataError, FileError
 from nbtorch.io import ExperimentList
 from nbtorch.io.expt import ExperimentEntry, Part, subset
+from refine.records.journal import JournalEntry, merged
 from refine.settings.fit_settings import DataSettings
 
 Frames = Mapping[int, tuple[Path, ...]]
@@ -18,13 +19,13 @@ Frames = Mapping[int, tuple[Path, ...]]
 class Chosen:
     """The experiments to fit. ``frames``: number in ``experiments`` → files; ``missing``: number → what is not there.
 
-    ``notes``: what was decided, as sentences.
+    ``notes``: what was decided.
     """
 
     experiments: ExperimentList
     frames: dict[int, tuple[Path, ...]]
     missing: dict[int, FileError]
-    notes: tuple[str, ...] = ()
+    notes: tuple[JournalEntry, ...] = ()
 
 
 def entries_to_fit(
@@ -60,7 +61,7 @@ def entries_to_fit(
         replace(cut, entries=entries),
         {place: images for place, images in enumerate(given) if images},
         {place: error for place, error in enumerate(gone) if error is not None},
-        tuple(dict.fromkeys(note for part in parts for note in _notes(experiments.entries[part.number], settings))),
+        merged(*(_notes(experiments.entries[part.number], settings) for part in parts)),
     )
 
 
@@ -79,13 +80,15 @@ def _without_scan(entry: ExperimentEntry) -> ExperimentEntry:
     return replace(entry, scan=None)
 
 
-def _notes(entry: ExperimentEntry, settings: DataSettings) -> list[str]:
+def _notes(entry: ExperimentEntry, settings: DataSettings) -> list[JournalEntry]:
     if entry.scan is None:
         return []
     if entry.goniometer_index is None:
-        return ["an experiment with a scan but without a goniometer is a still: nothing turns"]
-    if entry.scan.oscillation == 0:
-        return [f"all frames of a scan are at {entry.scan.phi_start:g}°: each is a still at that angle"]
-    if settings.still:
-        return ["data.still=true: every frame of a scan is a still at its middle angle; they share the crystal"]
-    return []
+        said = "an experiment with a scan but without a goniometer is a still: nothing turns"
+    elif entry.scan.oscillation == 0:
+        said = f"all frames of a scan are at {entry.scan.phi_start:g}°: each is a still at that angle"
+    elif settings.still:
+        said = "data.still=true: every frame of a scan is a still at its middle angle; they share the crystal"
+    else:
+        return []
+    return [JournalEntry("scan_as_stills", said, "choice")]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -16,13 +15,13 @@ from nbtorch.io.expt import ExperimentEntry
 from nbtorch.models import Beam, Crystal, Detector, Experiment, StructureFactors
 from nbtorch.models.detector import root_group
 from nbtorch.units import CLASSICAL_ELECTRON_RADIUS_SQUARED
+from refine.records.journal import Journal
 from refine.scene.entries import is_still
 from refine.scene.knots import scan_knots
 from refine.scene.rigid_groups import chosen_groups
 from refine.scene.shared_amplitudes import shared_values
 from refine.settings.fit_settings import FitSettings
 
-Say = Callable[[str], None]
 MOSAIC_DOMAINS = 14  # enough for a smooth spot, and even about all axes
 DEFAULT_N_CELLS = (20.0, 20.0, 20.0)  # until the width of the spots says better
 
@@ -75,7 +74,7 @@ def build_scene(
     document: ExperimentList,
     frames: dict[int, tuple[Path, ...]],
     settings: FitSettings,
-    say: Say,
+    journal: Journal,
     factors: StructureFactors | None = None,
 ) -> Scene:
     """The models of ``document`` for the entries that ``frames`` (entry → files) names; ``factors``: where known.
@@ -88,7 +87,7 @@ def build_scene(
         refuse_other_detector(document.path, first.detector, entry.detector, index)
     if any(entry.crystal is None for _, entry in entries):
         raise DataError(str(document.path), "an experiment has no crystal", "Index it first (dials.index)")
-    factors = factors or structure_factors(document, settings, say)
+    factors = factors or structure_factors(document, settings, journal)
     config = detector_for_fit(first.detector, settings)
     detector = Detector(config, chosen_groups(root_group(config), len(config.panels), settings.detector.levels))
     beams = {e.beam_index: Beam(beam_for_fit(e.beam, settings)) for _, e in entries}
@@ -150,20 +149,21 @@ def crystal_for_fit(entry: ExperimentEntry, settings: FitSettings, frames: int) 
     )
 
 
-def structure_factors(document: ExperimentList, settings: FitSettings, say: Say) -> StructureFactors:
+def structure_factors(document: ExperimentList, settings: FitSettings, journal: Journal) -> StructureFactors:
     """The amplitudes asked for, or every F = 1. A reflection that a file lacks gets the median amplitude."""
     if settings.data.amplitudes == "none":
         return StructureFactors(default_F=1.0)
     amplitudes = read_amplitudes(Path(settings.data.amplitudes))
     crystal = document.entries[0].crystal
     assert crystal is not None
-    for note in (*amplitudes.notes, *check_against_cell(amplitudes, crystal)):
-        say(note)
+    for note in amplitudes.notes:
+        journal.say("amplitudes_read", note)
+    for note in check_against_cell(amplitudes, crystal):
+        journal.say("amplitudes_of_another_crystal", note)
     default = float(np.median(amplitudes.F)) if len(amplitudes.F) else 1.0
     group, values = amplitudes.asu_index, amplitudes.F
     if settings.parameters.amplitudes:
         groups = {entry.crystal.space_group for entry in document.entries if entry.crystal is not None}
-        group, values, note = shared_values(amplitudes.hkl, values, groups, friedel=settings.parameters.friedel)
-        if note:
-            say(note)
+        group, values, notes = shared_values(amplitudes.hkl, values, groups, friedel=settings.parameters.friedel)
+        journal.add(*notes)
     return StructureFactors(amplitudes.hkl, values, group=group, default_F=default)

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from nbtorch.errors import ConfigError
 from nbtorch.io.amplitudes.symmetry import rotation_matrices
+from refine.records.journal import JournalEntry
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -27,7 +28,9 @@ def mates(hkl: Ints, space_group: str, *, friedel: bool) -> Ints:
     return np.asarray(np.unique(key.max(0), return_inverse=True)[1], dtype=np.int64)
 
 
-def shared_values(hkl: Ints, values: Floats, space_groups: set[str], *, friedel: bool) -> tuple[Ints, Floats, str]:
+def shared_values(
+    hkl: Ints, values: Floats, space_groups: set[str], *, friedel: bool
+) -> tuple[Ints, Floats, list[JournalEntry]]:
     """The groups of :func:`mates`, the mean of each one's ``values`` for all of it [n], and what to say about them.
 
     Raises ConfigError for more than one of ``space_groups``.
@@ -43,7 +46,7 @@ def shared_values(hkl: Ints, values: Floats, space_groups: set[str], *, friedel:
     mean = (np.bincount(group, values) / np.bincount(group))[group]
     off = float(np.abs(values - mean).max(initial=0) / max(np.abs(mean).max(initial=0), 1e-300))
     kind = f"{space_group} and Friedel's law make" if friedel else f"{space_group} makes"
-    note = (
-        f"amplitudes that {kind} equal differ in the file, by up to {100 * off:.2g} % of the largest: their mean counts"
-    )
-    return group, mean, note if off > 1e-3 else ""
+    if off <= 1e-3:
+        return group, mean, []
+    said = f"amplitudes that {kind} equal differ in the file, by up to {100 * off:.2g} % of the largest"
+    return group, mean, [JournalEntry("amplitudes_averaged", f"{said}: their mean counts", "choice", {"largest": off})]

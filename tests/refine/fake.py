@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from nbtorch.config import BeamConfig, CrystalConfig, DetectorConfig, PanelConfig, PanelGroup
+from refine.records.journal import JournalEntry
 from refine.records.outcome import (
     Correlation,
     FrameRow,
@@ -134,8 +135,18 @@ def outcome(*, converged: bool = True) -> Outcome:
         rms_heldout_px=(0.18, 0.15),
         solve_wall_s=12.3,
         solve_cpu_s=20.1,
-        warnings=("two frames share a name",),
-        choices=("n_cells were estimated from the widths of 30 spots: 21 20 24",),
+        journal=(
+            JournalEntry("spots_indexed", "found 31 spots, 30 with an index", "info", {"found": 31, "indexed": 30}),
+            JournalEntry(
+                "few_spots", "21 parameters were fitted to 30 spots", "warning", {"parameters": 21, "spots": 30}
+            ),
+            JournalEntry(
+                "n_cells_from_width",
+                "crystal.n_cells = 21.0, 20.0, 24.0: from the spots' width, rms 0.90 px",
+                "choice",
+                {"n_cells": [21.0, 20.0, 24.0], "width_px": 0.9},
+            ),
+        ),
     )
 
 

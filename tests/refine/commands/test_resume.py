@@ -20,6 +20,7 @@ from refine.__main__ import main
 from refine.fit.module import FitModule
 from refine.fit.prepare import prepare
 from refine.fit.problem import Problem
+from refine.records.journal import Journal
 from refine.settings.fit_settings import (
     CrystalSettings,
     DataSettings,
@@ -56,7 +57,10 @@ def result(out: Path) -> dict[str, Any]:
 def numbers(out: Path) -> dict[str, Any]:
     """Everything that a fit ends with but its times and its command line."""
     found = result(out)
-    return {key: found[key] for key in ("parameters", "history", "spots", "undetermined", "correlations", "choices")}
+    return {
+        key: found[key]
+        for key in ("parameters", "history", "spots", "undetermined", "correlations", "choices", "journal")
+    }
 
 
 @pytest.fixture(scope="module")
@@ -80,22 +84,18 @@ def break_off_after(data: Path, out: Path, iterations: int) -> None:
     assert main(command(data, out, "resume=true")) == 0
 
 
-def quiet(text: str) -> None:
-    """Nobody listens."""
-
-
 @pytest.fixture(scope="module")
 def problem(data: Path) -> Problem:
     given = DataSettings(str(data / "start.expt"), amplitudes=str(data / "F.hkl"), frame_range=(0, 1))
     flags = ParameterSettings(detector_shift=True, detector_rotation=True, cell=False, fix=("*.rot_normal",))
     crystal = CrystalSettings(n_cells=small.N_CELLS, mosaic_spread=0.0)
     render = RenderingSettings(oversample=3)
-    return prepare(FitSettings(data=given, crystal=crystal, parameters=flags, render=render), quiet)
+    return prepare(FitSettings(data=given, crystal=crystal, parameters=flags, render=render), Journal())
 
 
 def module_of(problem: Problem) -> FitModule:
     """A fresh module at the start of ``problem``, which it does not share."""
-    own = replace(problem, parameters=deepcopy(problem.parameters), choices=list(problem.choices))
+    own = replace(problem, parameters=deepcopy(problem.parameters), journal=deepcopy(problem.journal))
     module = FitModule(own)
     module.log = lambda *args, **kwargs: None  # type: ignore[method-assign,assignment]
     return module
@@ -127,7 +127,7 @@ def test_a_module_brought_back_from_a_checkpoint_of_any_stage_goes_on_as_if_it_h
         iterate(resumed)
         assert resumed.history == whole.history
         assert resumed.values.values.equal(whole.values.values)
-        assert resumed.problem.choices == whole.problem.choices
+        assert resumed.problem.journal.entries == whole.problem.journal.entries
         assert resumed.message == whole.message
 
 

@@ -16,6 +16,7 @@ from nbtorch.io import ExperimentList, read_expt, read_frame, write_cbf
 from refine.__main__ import main
 from refine.frames.assign_frames import assign_frames
 from refine.frames.frame_stack import FrameReader, FrameStack
+from refine.records.journal import Journal
 from refine.settings.fit_settings import DataSettings
 from tests.refine import small
 
@@ -120,7 +121,7 @@ def test_a_frame_that_is_missing_from_a_scan_costs_that_frame_alone(tmp_path: Pa
     frames, missing = assign_frames(document, DataSettings(str(tmp_path / "start.expt")))
     assert missing == {}
     said: list[str] = []
-    stack = FrameStack(frames[0], FrameReader(document.entries[0].detector, None), said.append)
+    stack = FrameStack(frames[0], FrameReader(document.entries[0].detector, None), Journal(said.append))
     assert [frame is not None for frame in stack.frames()] == [True, False, True]
     assert "small_002.cbf" in said[0]
 

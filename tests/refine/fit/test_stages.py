@@ -19,6 +19,7 @@ from refine.fit.stages import Stage
 from refine.least_squares.levenberg_marquardt import LevenbergMarquardt
 from refine.pixels import fit_quality
 from refine.pixels.objective import PixelObjective
+from refine.records.journal import Journal
 from refine.settings.fit_settings import (
     CrystalSettings,
     DataSettings,
@@ -50,14 +51,10 @@ def settings_of(folder: Path, **changes: Any) -> FitSettings:
     return FitSettings(**(given | changes))
 
 
-def quiet(text: str) -> None:
-    """Nobody listens."""
-
-
 @pytest.fixture(scope="module")
 def converged(folder: Path) -> Problem:
     """The problem where the stage "spots" has converged."""
-    problem = prepare(settings_of(folder), quiet)
+    problem = prepare(settings_of(folder), Journal())
     objective, solver = stages.build(problem, SPOTS, problem.parameters), LevenbergMarquardt()
     for _ in range(10):
         step = solver.step(objective, problem.parameters)
@@ -69,7 +66,7 @@ def converged(folder: Path) -> Problem:
 @pytest.fixture
 def fitted(converged: Problem) -> Problem:
     """A copy that a test may move."""
-    return replace(converged, parameters=deepcopy(converged.parameters), choices=[], warnings=[])
+    return replace(converged, parameters=deepcopy(converged.parameters), journal=Journal())
 
 
 def asked(problem: Problem, **changes: Any) -> Problem:
@@ -101,7 +98,7 @@ def test_amplitudes_that_explain_the_spots_lead_to_one_scale(fitted: Problem) ->
     after = following(fitted)
     assert after is not None
     assert (after.name, after.free_scales, after.predicted) == ("frame", False, True)
-    assert "one scale a crystal" in fitted.choices[0]
+    assert "one scale a crystal" in fitted.journal.entries[0].sentence
     names = [parameter.name for parameter in fitted.parameters.parameters_]
     scale = float(fitted.parameters.values[names.index("crystal[0].scale")].detach())
     objective = stages.build(fitted, after, fitted.parameters)
@@ -136,7 +133,7 @@ def scrambled(problem: Problem, rng: np.random.Generator) -> Problem:
 def test_amplitudes_that_do_not_explain_the_spots_are_not_trusted(fitted: Problem, rng: np.random.Generator) -> None:
     problem = scrambled(fitted, rng)
     assert following(problem) is None
-    assert "every spot keeps a scale of its own: they scatter by" in problem.choices[0]
+    assert "every spot keeps a scale of its own: they scatter by" in problem.journal.entries[0].sentence
 
 
 def test_one_scale_that_leaves_more_than_noise_is_given_up_again(fitted: Problem, rng: np.random.Generator) -> None:
@@ -148,11 +145,11 @@ def test_one_scale_that_leaves_more_than_noise_is_given_up_again(fitted: Problem
     after = following(problem, frame)
     assert after is not None
     assert (after.name, after.free_scales, after.predicted) == ("again", True, False)
-    assert "one for all leaves a mean squared residual" in problem.choices[-1]
+    assert "one for all leaves a mean squared residual" in problem.journal.entries[-1].sentence
 
 
 def test_shapes_that_are_wrong_lead_to_the_robust_stage_and_that_is_the_last(folder: Path) -> None:
-    problem = prepare(settings_of(folder, render=RenderingSettings(shape="square", oversample=3)), quiet)
+    problem = prepare(settings_of(folder, render=RenderingSettings(shape="square", oversample=3)), Journal())
     problem = asked(problem, parameters=replace(FLAGS, scale="spot"))
     objective = stages.build(problem, SPOTS, problem.parameters)
     z2, error = fit_quality.misfit(objective, problem.parameters)
@@ -162,7 +159,7 @@ def test_shapes_that_are_wrong_lead_to_the_robust_stage_and_that_is_the_last(fol
     assert after is not None
     assert after.name == "robust"
     assert after.model_error > 0.05
-    assert "robust: under the spots the mean squared residual is" in problem.choices[-1]
+    assert "robust: under the spots the mean squared residual is" in problem.journal.entries[-1].sentence
     last = stages.build(problem, after, problem.parameters)
     assert fit_quality.misfit(last, problem.parameters)[0] < 0.5 * z2
     again = stages.next_stage(problem, after, last, problem.parameters)
@@ -236,14 +233,14 @@ def test_spindle_steps_are_as_fine_as_the_rocking_curve(fitted: Problem) -> None
 
 def test_the_sampling_that_simulated_the_pixels_is_found(tmp_path: Path) -> None:
     small.write(tmp_path, oversample=1)
-    problem = prepare(settings_of(tmp_path, render=RenderingSettings()), quiet)
+    problem = prepare(settings_of(tmp_path, render=RenderingSettings()), Journal())
     assert stages.sampling(problem, Stage("spots"), problem.parameters) == 1
-    assert "render.oversample = 1: it explains the pixels best" in problem.choices[-1]
+    assert "render.oversample = 1: it explains the pixels best" in problem.journal.entries[-1].sentence
 
 
 def test_a_sampling_that_is_stated_is_not_asked_for(fitted: Problem) -> None:
     assert stages.sampling(fitted, Stage("spots", oversample=2), fitted.parameters) == 2
-    assert not fitted.choices
+    assert not fitted.journal.entries
 
 
 def test_asking_for_the_sampling_moves_nothing(fitted: Problem) -> None:
@@ -317,7 +314,7 @@ def test_misfit_finds_the_error_of_the_shape_that_was_put_in() -> None:
 @pytest.mark.slow
 def test_the_whole_chain_of_stages_for_a_wrong_shape(folder: Path) -> None:
     """A square crystal for a Gaussian one: spots, perhaps one scale and back, and robust at the end."""
-    problem = prepare(settings_of(folder, render=RenderingSettings(shape="square", oversample=3)), quiet)
+    problem = prepare(settings_of(folder, render=RenderingSettings(shape="square", oversample=3)), Journal())
     module = FitModule(problem)
     module.log = lambda *args, **kwargs: None  # type: ignore[method-assign,assignment]
     for number in range(60):

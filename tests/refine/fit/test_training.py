@@ -19,6 +19,7 @@ from nbtorch.errors import ConfigError, DataError
 from refine.fit.callbacks import IterationBar, IterationLines, shown_metrics
 from refine.fit.training import progress, quiet, solve
 from refine.processes import is_first
+from refine.records.journal import Journal
 from refine.records.run_folder import CHECKPOINT, RunFolder, claim
 from refine.settings.fit_settings import DataSettings, FitSettings, SolverSettings
 from refine.settings.request import Request, TrainerSettings
@@ -75,7 +76,7 @@ def folder(tmp_path: Path) -> RunFolder:
 
 def run(module: Halving, folder: RunFolder, asked: Request | None = None) -> tuple[str, list[str]]:
     said: list[str] = []
-    return solve(module, OneBatch(), asked or request(), folder, said.append), said
+    return solve(module, OneBatch(), asked or request(), folder, Journal(said.append)), said
 
 
 def test_it_stops_when_converged_and_says_each_iteration(folder: RunFolder) -> None:
@@ -184,9 +185,9 @@ def test_lightnings_noise_is_silenced_and_nothing_else(caplog: pytest.LogCapture
 def test_a_bar_on_a_terminal_lines_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     for terminal, kind in ((True, IterationBar), (False, IterationLines)):
         monkeypatch.setattr("sys.stdout.isatty", lambda terminal=terminal: terminal)
-        (display,) = progress(TrainerSettings(), print)
+        (display,) = progress(TrainerSettings(), Journal())
         assert isinstance(display, kind)
-    assert progress(TrainerSettings(progress="none"), print) == []
+    assert progress(TrainerSettings(progress="none"), Journal()) == []
 
 
 def test_the_bar_runs_over_iterations_with_loss_and_rms_in_pixels(

@@ -17,6 +17,7 @@ from nbtorch.io import read_expt, read_frame
 from refine.__main__ import main
 from refine.frames.frame_stack import FrameReader, FrameStack
 from refine.frames.shoeboxes import BoxPlan, cut, plan_boxes
+from refine.records.journal import Journal
 from tests.refine import small
 from tests.refine.held import HeldPixels
 
@@ -31,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
 
 def stack_of(folder: Path, said: list[str] | None = None) -> FrameStack:
     entry = read_expt(folder / "start.expt").entries[0]
-    return FrameStack(entry.images, FrameReader(entry.detector, None), ([] if said is None else said).append)
+    return FrameStack(entry.images, FrameReader(entry.detector, None), Journal(([] if said is None else said).append))
 
 
 def plan_of(stack: FrameStack, off: float = 0.0) -> BoxPlan:

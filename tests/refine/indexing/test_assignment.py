@@ -14,14 +14,11 @@ from refine.fit.prepare import parameter_set
 from refine.frames.frame_stack import FrameReader, FrameStack
 from refine.indexing.assignment import assign
 from refine.parameters.moved_experiment import moved_experiment
+from refine.records.journal import Journal
 from refine.scene.scene import Scene, build_scene
 from refine.settings.fit_settings import DataSettings, FitSettings, ParameterSettings
 from refine.spots.survey import find
 from tests.refine import small
-
-
-def quiet(text: str) -> None:
-    """Nobody listens."""
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +36,12 @@ def settings_of(folder: Path, **data: object) -> FitSettings:
 @pytest.fixture(scope="module")
 def scene(folder: Path) -> Scene:
     document = read_expt(folder / "start.expt")
-    return build_scene(document, {0: document.entries[0].images}, settings_of(folder), quiet)
+    return build_scene(document, {0: document.entries[0].images}, settings_of(folder), Journal())
 
 
 @pytest.fixture(scope="module")
 def stack(scene: Scene) -> FrameStack:
-    return FrameStack(scene.experiments[0].images, FrameReader(scene.experiments[0].entry.detector, None), quiet)
+    return FrameStack(scene.experiments[0].images, FrameReader(scene.experiments[0].entry.detector, None), Journal())
 
 
 def test_a_lost_frame_costs_its_own_spots_alone(folder: Path, scene: Scene, stack: FrameStack) -> None:

@@ -75,8 +75,8 @@ def test_mates_take_their_mean_and_it_is_said_where_they_differ() -> None:
     group, mean, note = shared_values(hkl, values, {"P 4"}, friedel=True)
     assert group[0] == group[1] != group[2]
     assert mean.tolist() == [100.0, 100.0, 50.0]
-    assert "by up to 10 %" in note
-    assert shared_values(hkl[1:], values[1:], {"P 4"}, friedel=True)[2] == ""
+    assert "by up to 10 %" in note[0].sentence
+    assert shared_values(hkl[1:], values[1:], {"P 4"}, friedel=True)[2] == []
     with pytest.raises(ConfigError, match="different space groups: P 1, P 4"):
         shared_values(hkl, values, {"P 4", "P 1"}, friedel=True)
 
@@ -253,9 +253,9 @@ def test_without_restraints_one_scale_is_held_and_that_is_said() -> None:
 
     held = with_scale_held(rows(loose))
     assert [row.name for row in held if not row.free] == ["crystal[0].scale"]
-    assert "crystal[0].scale held" in told_from_scales(held)[0]
+    assert "crystal[0].scale held" in told_from_scales(held)[0].sentence
     assert with_scale_held(rows(ON)) == rows(ON)
-    assert "the restraints of" in told_from_scales(rows(ON))[0]
+    assert "the restraints of" in told_from_scales(rows(ON))[0].sentence
     fixed = switch(rows(loose), ["crystal[1].scale"], [])
     assert with_scale_held(fixed) == fixed
 

@@ -66,7 +66,7 @@ def test_the_page_tells_everything_that_was_found() -> None:
         "follows crystal[0].a",
         "overlaps (1 0 3)",
         "the file ends before its data",
-        "n_cells were estimated from the widths of 30 spots",
+        "crystal.n_cells = 21.0, 20.0, 24.0: from the spots' width",
         "Against the truth",
         "Spots that it explains worst",
         "these pairs move together".capitalize(),
@@ -104,8 +104,7 @@ def nothing(outcome: Outcome) -> Outcome:
         rms_start_px=None,
         rms_end_px=None,
         rms_heldout_px=None,
-        warnings=(),
-        choices=(),
+        journal=(),
     )
 
 

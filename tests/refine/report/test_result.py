@@ -114,7 +114,7 @@ def test_a_clean_fit_has_no_warnings() -> None:
     found = fake.finding()
     rows = tuple(replace(row, at_bound=False) for row in found.outcome.parameters)
     clean = replace(
-        found.outcome, parameters=rows, frames=found.outcome.frames[:1], goodness=Goodness(1.0, 1.0), warnings=()
+        found.outcome, parameters=rows, frames=found.outcome.frames[:1], goodness=Goodness(1.0, 1.0), journal=()
     )
     assert Finding(clean, found.record, ()).warnings == ()
 

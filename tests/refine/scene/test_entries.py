@@ -10,6 +10,7 @@ import pytest
 
 from nbtorch.errors import DataError
 from nbtorch.io import read_expt
+from refine.records.journal import Journal
 from refine.scene.entries import Chosen, entries_to_fit
 from refine.scene.scene import build_scene
 from refine.settings.fit_settings import DataSettings, FitSettings
@@ -49,18 +50,18 @@ def test_all_frames_of_a_scan_leave_the_list_as_it_was(tmp_path: Path) -> None:
 def test_frames_as_stills_each_stand_at_their_own_middle_angle(tmp_path: Path) -> None:
     found = chosen(tmp_path, DataSettings(still=True))
     settings = FitSettings(data=DataSettings("start.expt", still=True))
-    scene = build_scene(found.experiments, found.frames, settings, lambda _: None)
+    scene = build_scene(found.experiments, found.frames, settings, Journal())
     assert all(expt.still for expt in scene.experiments)
     exposures = [expt.exposures(5)[0] for expt in scene.experiments]
     middles = [exposure.phi_start + exposure.oscillation / 2 for exposure in exposures]
     assert middles == pytest.approx([0.3, 0.9, 1.5])
     assert {exposure.steps for exposure in exposures} == {1}
-    assert "share the crystal" in found.notes[0]
+    assert "share the crystal" in found.notes[0].sentence
 
 
 def test_one_frame_of_a_scan_still_turns(tmp_path: Path) -> None:
     found = chosen(tmp_path, DataSettings(frame_range=(1, 1)))
-    scene = build_scene(found.experiments, found.frames, FIT, lambda _: None)
+    scene = build_scene(found.experiments, found.frames, FIT, Journal())
     assert not scene.experiments[0].still
 
 
@@ -68,7 +69,7 @@ def test_frames_at_one_angle_are_stills_at_that_angle(tmp_path: Path) -> None:
     scan = small.document()["scan"][0] | {"oscillation": [30.0, 0.0]}
     found = chosen(tmp_path, DataSettings(), scan=[scan])
     assert len(found.frames) == small.FRAMES
-    scene = build_scene(found.experiments, found.frames, FIT, lambda _: None)
+    scene = build_scene(found.experiments, found.frames, FIT, Journal())
     assert all(expt.still for expt in scene.experiments)
     assert {expt.exposures(1)[0].phi_start for expt in scene.experiments} == {30.0}
 
@@ -81,9 +82,9 @@ def test_without_a_goniometer_nothing_turns_whatever_the_scan_says(tmp_path: Pat
         tmp_path, DataSettings(), experiment=[entry], scan=[scan | {"epochs": [0.0], "exposure_time": [1.0]}]
     )
     assert found.experiments[0].scan is None
-    scene = build_scene(found.experiments, found.frames, FIT, lambda _: None)
+    scene = build_scene(found.experiments, found.frames, FIT, Journal())
     assert scene.experiments[0].still
-    assert "without a goniometer" in found.notes[0]
+    assert "without a goniometer" in found.notes[0].sentence
 
 
 def two_experiments(folder: Path, shift: float) -> Chosen:
@@ -98,10 +99,10 @@ def two_experiments(folder: Path, shift: float) -> Chosen:
 
 def test_detectors_are_one_where_they_are_equal(tmp_path: Path) -> None:
     found = two_experiments(tmp_path, 0.0)
-    assert len(build_scene(found.experiments, found.frames, FIT, lambda _: None).experiments) == 2
+    assert len(build_scene(found.experiments, found.frames, FIT, Journal()).experiments) == 2
 
 
 def test_detectors_that_differ_are_refused_with_what_differs(tmp_path: Path) -> None:
     found = two_experiments(tmp_path, 0.5)
     with pytest.raises(DataError, match=r"experiment 1, origin of panel 'Panel' is .*-45\.0.* and .*-45\.5"):
-        build_scene(found.experiments, found.frames, FIT, lambda _: None)
+        build_scene(found.experiments, found.frames, FIT, Journal())
