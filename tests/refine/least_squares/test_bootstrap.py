@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.refine.test_uncertainty import displacements, scene
 
 from nbtorch.errors import ConfigError
 from refine.least_squares.bootstrap import bootstrap_sigmas
@@ -15,6 +14,7 @@ from refine.parameters.parameter_set import ParameterSet
 from refine.pixels.objective import PixelObjective
 from refine.settings.fit_settings import SolverSettings
 from tests.refine import tiny
+from tests.refine.least_squares.test_uncertainty import displacements, scene
 
 FREE = ("detector.*.shift_fast", "detector.*.shift_slow", "crystal[0].n_*", "crystal[1].n_*")
 

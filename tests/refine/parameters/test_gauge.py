@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.refine.test_coarse import measured
 
 from nbtorch.config import PanelGroup
 from refine.least_squares.levenberg_marquardt import LevenbergMarquardt
@@ -15,6 +14,7 @@ from refine.parameters.physical import detector_parameters
 from refine.positions.objective import PositionObjective
 from refine.settings.fit_settings import ParameterSettings
 from tests.refine import tiny
+from tests.refine.positions.test_objective import measured
 
 LEFT, RIGHT = PanelGroup("left", (0,)), PanelGroup("right", (1,))
 WHOLE = PanelGroup("detector", (), (LEFT, RIGHT))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.refine.test_coarse import observed
 
 from nbtorch.config import CrystalConfig, Exposure, ScanConfig
 from nbtorch.models import Crystal, Experiment
@@ -16,6 +15,7 @@ from refine.positions.objective import PositionObjective
 from refine.positions.position_block import PositionBlock, Positions
 from refine.positions.position_packs import packs_of
 from tests.refine import tiny
+from tests.refine.positions.test_objective import observed
 
 FREE = ("detector*", "crystal*rot_*", "crystal*.?", "crystal*.b*", "beam.tilt_*")
 

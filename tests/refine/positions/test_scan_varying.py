@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.refine.test_coarse import observed
 from torch import Tensor
 
 from nbtorch.config import Exposure, ScanConfig
@@ -29,6 +28,7 @@ from refine.scene.knots import scan_knots
 from refine.settings.fit_settings import DataSettings, FitSettings, ParameterSettings
 from tests.helpers.data import shared
 from tests.refine import drifting, tiny
+from tests.refine.positions.test_objective import observed
 
 SCAN = ScanConfig(0.0, 0.5, 120)
 BOTH = ParameterSettings(scan_varying=("orientation", "cell"))
