@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -11,21 +12,22 @@ from torch import Tensor
 
 from nbtorch.config import BeamConfig, CrystalConfig, DetectorConfig, Mat3
 from nbtorch.models import Crystal, Detector, Experiment
+from refine.fit import of_all
 from refine.fit.amplitude_rows import split, without_amplitudes
-from refine.fit.module import FitModule
+from refine.fit.loop import Loop
 from refine.fit.problem import Problem
 from refine.fit.restraint_rows import followed, limits
 from refine.fit.shoebox_choice import predicted_centres
 from refine.fit.spread_rows import of_spread
 from refine.indexing.assignment import Evidence
 from refine.least_squares.bootstrap import bootstrap_sigmas
-from refine.least_squares.objective import Objective
+from refine.least_squares.objective import DataObjective, Joint
 from refine.least_squares.uncertainty import Uncertainty, uncertainty
 from refine.parameters.gauge import gauge_directions
 from refine.parameters.kinds import AMPLITUDE, SCALE
 from refine.parameters.moved_experiment import moved_experiment
 from refine.parameters.parameter_set import ParameterSet
-from refine.pixels.fit_quality import box_chi_square, misfit
+from refine.pixels.fit_quality import box_chi_square
 from refine.processes import exchange, listed, total, total_number
 from refine.records.finite import finite
 from refine.records.journal import JournalEntry, merged
@@ -49,10 +51,10 @@ _IN_ONE_MATRIX = 200  # parameters: of more, all correlations would grow with th
 _MOST_PAIRS = 50
 
 
-def outcome(problem: Problem, module: FitModule) -> Outcome:
+def outcome(problem: Problem, module: Loop) -> Outcome:
     """Everything there is to report."""
-    objective, parameters = module.objective(), module.values
-    z2, _ = misfit(objective, parameters)
+    objective, parameters = module.objective, module.values
+    z2, _ = of_all.misfit(objective, objective.fits(parameters))
     explained = z2 <= _FISHER_UP_TO and module.stage.model_error == 0
     drawings = 0 if explained else problem.settings.solver.bootstrap
     known = _uncertainty(problem, module, drawings) if parameters.free else None
@@ -61,7 +63,7 @@ def outcome(problem: Problem, module: FitModule) -> Outcome:
     closing = [_which_sigmas(known, explained, drawings), *warnings(problem, module, z2)]
     crystal = problem.evidence[0].expt.model.crystal.config
     rows, amplitudes = split(rows, crystal, friedel=problem.settings.parameters.friedel)
-    spots = spot_rows(problem, parameters)
+    spots = spot_rows(problem, parameters, module.left_out)
     detector_end = refined_detector(experiments[0].detector)
     return Outcome(
         parameters=rows,
@@ -73,7 +75,7 @@ def outcome(problem: Problem, module: FitModule) -> Outcome:
         message=module.message,
         history=tuple(module.history),
         spots=spots,
-        frames=frame_rows(problem, spots, parameters),
+        frames=frame_rows(problem, spots, module),
         images=pictures(problem, module),
         goodness=goodness(problem, module, z2),
         detector_start=problem.scene.document.entries[0].detector,
@@ -86,20 +88,19 @@ def outcome(problem: Problem, module: FitModule) -> Outcome:
         rms_heldout_px=rms(spots, heldout=True),
         solve_wall_s=module.wall_s,
         solve_cpu_s=total_number(module.cpu_s),
-        journal=merged(*exchange(problem.journal.entries), closing),
+        journal=merged(*exchange(module.journal.entries), closing),
         processes=tuple(exchange(Share(tuple(block.index for block in objective.blocks), module.cpu_s))),
     )
 
 
-def _uncertainty(problem: Problem, module: FitModule, drawings: int) -> Uncertainty:
+def _uncertainty(problem: Problem, module: Loop, drawings: int) -> Uncertainty:
     """Of the pixels, or of the positions where the geometry is theirs; with a bootstrap of as many ``drawings``."""
-    objective: Objective = module.objective()
+    objective: DataObjective = module.objective
     parameters = module.values
     if module.by_positions:
-        parameters.release(problem.moved_by_positions)
         objective = positions = problem.positions(fitted=True)
         positions.estimate_spread(parameters)
-    here = objective.linearize(parameters)
+    here = Joint(objective).linearize(parameters)
     gauge = gauge_directions(parameters, problem.scene.detector, problem.scene.experiments[0].index)
     known = uncertainty(objective, parameters, here, gauge)
     if drawings == 0:
@@ -183,7 +184,7 @@ def _degenerate(names: tuple[str, ...], correlations: Tensor) -> Correlation:
     return Correlation(names, matrix, tuple((names[i], names[j], float(matrix[i, j])) for i, j in found))
 
 
-def spot_rows(problem: Problem, parameters: ParameterSet) -> tuple[SpotRow, ...]:
+def spot_rows(problem: Problem, parameters: ParameterSet, left_out: Mapping[int, str]) -> tuple[SpotRow, ...]:
     """One row a spot found, indexed or not."""
     rows: list[SpotRow] = []
     for item, start in zip(problem.evidence, problem.start_px, strict=True):
@@ -192,7 +193,7 @@ def spot_rows(problem: Problem, parameters: ParameterSet) -> tuple[SpotRow, ...]
         frame = [float(item.expt.index)] * len(seen) if still else seen.frame.tolist()
         hkl, begun, ended = seen.hkl.tolist(), start.tolist(), end.tolist()
         columns = (seen.panel, seen.fast, seen.slow, seen.counts, valid, seen.heldout)
-        absent = problem.left_out.get(item.expt.index, "")
+        absent = left_out.get(item.expt.index, "")
         for i, row in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
             panel, fast, slow, counts, on_panel, held = row
             reason = absent if on_panel else "no longer predicted on its panel"
@@ -237,8 +238,9 @@ def rms(spots: tuple[SpotRow, ...], *, heldout: bool) -> Pair | None:
     return fast, slow
 
 
-def frame_rows(problem: Problem, spots: tuple[SpotRow, ...], parameters: ParameterSet) -> tuple[FrameRow, ...]:
+def frame_rows(problem: Problem, spots: tuple[SpotRow, ...], module: Loop) -> tuple[FrameRow, ...]:
     """One row a frame, those that failed too, in the order of the experiments."""
+    parameters = module.values
     values, all_lost = parameters.values.detach().tolist(), problem.lost_frames()
     of_experiment: dict[int, list[FrameRow]] = {row.index: [row] for row in problem.failed}
     of_frame: dict[int, list[SpotRow]] = {}
@@ -248,7 +250,7 @@ def frame_rows(problem: Problem, spots: tuple[SpotRow, ...], parameters: Paramet
     for item in problem.evidence:
         rows = of_experiment.setdefault(item.expt.index, [])
         scale = values[parameters.index_of(SCALE, item.expt.index)]
-        absent = problem.left_out.get(item.expt.index, "")
+        absent = module.left_out.get(item.expt.index, "")
         for z, path in enumerate(item.expt.images):
             number = item.expt.index if item.expt.still else z
             here = tuple(of_frame.get(number, ()))
@@ -260,10 +262,10 @@ def frame_rows(problem: Problem, spots: tuple[SpotRow, ...], parameters: Paramet
     return tuple(replace(row, index=number) for number, row in enumerate(ordered))
 
 
-def pictures(problem: Problem, module: FitModule) -> tuple[SpotImage, ...]:
+def pictures(problem: Problem, module: Loop) -> tuple[SpotImage, ...]:
     """Observed, model and z of the spots that fit best and worst, among those bright enough to look at."""
     ranked: list[tuple[float, SpotImage]] = []
-    objective, parameters = module.objective(), module.values
+    objective, parameters = module.objective, module.values
     for index, block in enumerate(objective.blocks):
         fit = objective.fit_boxes(index, block.model(parameters))
         strength = fit.signal.sum(1) / (fit.signal.sum(1) + (1 / fit.weight.clamp(min=1e-30)).sqrt().amax(1)).sqrt()
@@ -279,9 +281,9 @@ def pictures(problem: Problem, module: FitModule) -> tuple[SpotImage, ...]:
     return (*best, *(replace(image, kind="worst") for image in worst))
 
 
-def _picture(module: FitModule, index: int, box: int, model_counts: Tensor, chi: float) -> SpotImage:
+def _picture(module: Loop, index: int, box: int, model_counts: Tensor, chi: float) -> SpotImage:
     """One shoebox summed over its frames."""
-    block, noise = module.objective().blocks[index], module.objective().noise[index]
+    block, noise = module.objective.blocks[index], module.objective.noise[index]
     boxes = block.boxes
     good = boxes.valid[box]
     slow, fast = boxes.slow[box][good].long(), boxes.fast[box][good].long()
@@ -301,9 +303,9 @@ def _picture(module: FitModule, index: int, box: int, model_counts: Tensor, chi:
     return SpotImage(label, "best", observed, model, z)
 
 
-def goodness(problem: Problem, module: FitModule, z2: float) -> Goodness:
+def goodness(problem: Problem, module: Loop, z2: float) -> Goodness:
     """Residuals of the pixels under spots in units of their noise."""
-    objective, parameters = module.objective(), module.values
+    objective, parameters = module.objective, module.values
     values, sums = [torch.zeros(0, dtype=torch.float64)], torch.zeros(2, dtype=torch.float64)
     for index, block in enumerate(objective.blocks):
         fit = objective.fit_boxes(index, block.model(parameters))
@@ -323,7 +325,7 @@ def goodness(problem: Problem, module: FitModule, z2: float) -> Goodness:
     )
 
 
-def warnings(problem: Problem, module: FitModule, z2: float) -> list[JournalEntry]:
+def warnings(problem: Problem, module: Loop, z2: float) -> list[JournalEntry]:
     """What a reader should know before trusting the numbers, besides what the parameters' rows say."""
     found = []
     if z2 > 3:

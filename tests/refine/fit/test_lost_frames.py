@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from fabio.tifimage import TifImage
 
-import refine.fit.prepare
+import refine.fit.surveying
 from nbtorch.io import ExperimentList, read_expt, read_frame, write_cbf
 from refine.__main__ import main
 from refine.frames.assign_frames import assign_frames
@@ -73,7 +73,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def found(folder: Path) -> Iterator[dict[str, Any]]:
     """The result of a fit during which one still vanishes."""
-    survey = refine.fit.prepare.survey
+    survey = refine.fit.surveying.survey
 
     def vanishing(expt: Any, *rest: Any) -> Any:
         if expt.index == VANISHES:
@@ -81,7 +81,7 @@ def found(folder: Path) -> Iterator[dict[str, Any]]:
         return survey(expt, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(refine.fit.prepare, "survey", vanishing)
+        patch.setattr(refine.fit.surveying, "survey", vanishing)
         yield fitted(folder)
 
 
