@@ -179,7 +179,7 @@ class Loop:
         self.converged, self.message = plain["converged"], plain["message"]
         self.by_positions = plain["by_positions"]
         self.journal.restore(plain["journal"])
-        self.left_out = dict(plain["left_out"])
+        self.left_out = dict(plain.get("left_out", {}))  # of an earlier version: found again with the pixels
         cpu, self.wall_s = plain["times"]
         self.cpu_s = cpu if is_first() else 0.0
         self._objective = None
