@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nbtorch.io.amplitudes import Amplitudes, check_against_cell, read_amplitudes
+    from nbtorch.io.amplitudes import Amplitudes, Sample, check_against_cell, check_against_crystals, read_amplitudes
     from nbtorch.io.atomic import atomic_path
     from nbtorch.io.cbf import write_cbf
     from nbtorch.io.expt import ExperimentEntry, ExperimentList, ExptUpdates, read_expt, write_expt
@@ -23,7 +23,13 @@ if TYPE_CHECKING:
     from nbtorch.io.table import read_csv, read_json, write_csv, write_json
 
 _HOME = {
-    "nbtorch.io.amplitudes": ("Amplitudes", "check_against_cell", "read_amplitudes"),
+    "nbtorch.io.amplitudes": (
+        "Amplitudes",
+        "Sample",
+        "check_against_cell",
+        "check_against_crystals",
+        "read_amplitudes",
+    ),
     "nbtorch.io.atomic": ("atomic_path",),
     "nbtorch.io.cbf": ("write_cbf",),
     "nbtorch.io.expt": ("ExperimentEntry", "ExperimentList", "ExptUpdates", "read_expt", "write_expt"),
@@ -44,8 +50,10 @@ __all__ = [
     "ExperimentList",
     "ExptUpdates",
     "Frame",
+    "Sample",
     "atomic_path",
     "check_against_cell",
+    "check_against_crystals",
     "open_pixels",
     "read_amplitudes",
     "read_csv",
