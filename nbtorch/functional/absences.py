@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+class Listing(IntEnum):
+    """What a list of amplitudes knows of a reflection: nothing, that symmetry makes it zero, or its amplitude."""
+
+    UNLISTED = -1
+    ABSENT = 0
+    LISTED = 1
 
 
 def systematic_absences(hkl: NDArray[Any], space_group: str) -> NDArray[np.bool_]:

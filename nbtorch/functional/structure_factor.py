@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import IntEnum
 from typing import NamedTuple
 
 import torch
@@ -17,14 +16,6 @@ class StructureFactorTable(NamedTuple):
 
     values: Tensor
     first: tuple[int, int, int]
-
-
-class Listing(IntEnum):
-    """What a list of amplitudes knows of a reflection: nothing, that symmetry makes it zero, or its amplitude."""
-
-    UNLISTED = -1
-    ABSENT = 0
-    LISTED = 1
 
 
 def nearest_index(hkl: Tensor) -> Tensor:

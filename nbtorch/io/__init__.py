@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from nbtorch.io.expt import ExperimentEntry, ExperimentList, ExptUpdates, read_expt, write_expt
     from nbtorch.io.float_image import read_float_image, write_float_image
     from nbtorch.io.frames import Frame, read_frame
-    from nbtorch.io.masks import open_pixels, read_mask, trusted, valid_pixels
+    from nbtorch.io.masks import open_pixels, read_mask, read_pixel_map, trusted, valid_pixels
     from nbtorch.io.matrix import read_matrix
     from nbtorch.io.pgm import write_pgm
     from nbtorch.io.smv import read_smv, write_smv
@@ -35,7 +35,7 @@ _HOME = {
     "nbtorch.io.expt": ("ExperimentEntry", "ExperimentList", "ExptUpdates", "read_expt", "write_expt"),
     "nbtorch.io.float_image": ("read_float_image", "write_float_image"),
     "nbtorch.io.frames": ("Frame", "read_frame"),
-    "nbtorch.io.masks": ("open_pixels", "read_mask", "trusted", "valid_pixels"),
+    "nbtorch.io.masks": ("open_pixels", "read_mask", "read_pixel_map", "trusted", "valid_pixels"),
     "nbtorch.io.matrix": ("read_matrix",),
     "nbtorch.io.pgm": ("write_pgm",),
     "nbtorch.io.smv": ("read_smv", "write_smv"),
@@ -63,6 +63,7 @@ __all__ = [
     "read_json",
     "read_mask",
     "read_matrix",
+    "read_pixel_map",
     "read_smv",
     "read_sources",
     "trusted",

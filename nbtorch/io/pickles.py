@@ -8,7 +8,8 @@ from typing import NoReturn
 
 from nbtorch.errors import FileError
 
-_PROTOCOL = re.compile(rb"\x80[\x02-\x05][(\x8c\x95cK}\]X]|\(lp0\n|\(dp0\n|ccopy_reg\n|cnumpy|\x80\x02c")
+#: The mark of protocol 2 and later; before it, how the pickle of an object, a list or a dictionary begins.
+_PROTOCOL = re.compile(rb"\x80[\x02-\x05]|\(*c[A-Za-z_][\w.]*\r?\n\w+\r?\n|\([ld]p\d+\r?\n|[\]}]q\x00", flags=re.ASCII)
 
 
 def is_pickle(start: bytes) -> bool:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from nbtorch.errors import DataError
-from nbtorch.functional.absences import systematic_absences
-from nbtorch.functional.structure_factor import Listing, StructureFactorTable
+from nbtorch.functional.absences import Listing, systematic_absences
+from nbtorch.functional.structure_factor import StructureFactorTable
 
 MAX_TABLE = 10**8  # entries: 800 MB; a table that large means a wild index, not a crystal
 

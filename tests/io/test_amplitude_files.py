@@ -12,7 +12,7 @@ import pytest
 
 from nbtorch.config import CrystalConfig
 from nbtorch.errors import DataError, FileError
-from nbtorch.functional.structure_factor import Listing
+from nbtorch.functional.absences import Listing
 from nbtorch.io import Amplitudes, Sample, check_against_crystals, read_amplitudes
 from nbtorch.io.amplitudes.crystfel_list import _GROUPS
 from nbtorch.io.amplitudes.hkl import read_hkl

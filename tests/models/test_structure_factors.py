@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from nbtorch.functional.structure_factor import Listing
+from nbtorch.functional.absences import Listing
 from nbtorch.models import StructureFactors
 
 HKL = np.array([[-2, -2, -2], [2, 2, 2], [1, 1, 1]])

@@ -10,8 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from nbtorch.functional.absences import systematic_absences
-from nbtorch.functional.structure_factor import Listing
+from nbtorch.functional.absences import Listing, systematic_absences
 
 Cell = tuple[float, float, float, float, float, float]
 #: Largest dense grid over the index ranges (grid points) that amplitudes may ask for.
