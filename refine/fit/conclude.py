@@ -12,6 +12,8 @@ from torch import Tensor
 from nbtorch.config import BeamConfig, CrystalConfig, DetectorConfig, Mat3
 from nbtorch.models import Crystal, Detector, Experiment
 from refine.fit.amplitude_rows import split, without_amplitudes
+from refine.fit.judge import judged
+from refine.fit.mistakes import would_fit
 from refine.fit.module import FitModule
 from refine.fit.problem import Problem
 from refine.fit.restraint_rows import followed, limits
@@ -63,7 +65,7 @@ def outcome(problem: Problem, module: FitModule) -> Outcome:
     rows, amplitudes = split(rows, crystal, friedel=problem.settings.parameters.friedel)
     spots = spot_rows(problem, parameters)
     detector_end = refined_detector(experiments[0].detector)
-    return Outcome(
+    found = Outcome(
         parameters=rows,
         undetermined=known.undetermined if known else (),
         weakest=known.weakest if known else None,
@@ -89,6 +91,7 @@ def outcome(problem: Problem, module: FitModule) -> Outcome:
         journal=merged(*exchange(problem.journal.entries), closing),
         processes=tuple(exchange(Share(tuple(block.index for block in objective.blocks), module.cpu_s))),
     )
+    return judged(found, problem, module, would_fit)
 
 
 def _uncertainty(problem: Problem, module: FitModule, drawings: int) -> Uncertainty:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from nbtorch.errors import DataError, NbtorchError
 from nbtorch.io import ExperimentList, read_expt
+from refine.fit.indexing_choice import settled
 from refine.fit.problem import Problem, model_tensors, position_block
 from refine.frames.assign_frames import Missing, assign_frames
 from refine.frames.frame_stack import FrameReader, FrameStack
@@ -65,6 +66,9 @@ def prepare(settings: FitSettings, journal: Journal) -> Problem:
     surveys, scene, failed = _survey_all(scene, missing, settings, journal)
     evidence = _index_all(scene, surveys, settings, journal)
     evidence, coarse, history = _positions_stage(scene, evidence, surveys, constant(settings), journal)
+    evidence, coarse, rivals = settled(evidence, coarse, settings, lambda items: _blocks(list(items), settings))
+    if any(rival.chosen for rival in rivals):
+        evidence = _without_strays(evidence, coarse, settings)
     settings = _decide_drift(scene, [e for e in evidence if e.expt.index in surveys], coarse, settings, journal)
     if settings.parameters.scan_varying:
         evidence, coarse, more = _positions_stage(scene, evidence, surveys, settings, journal, coarse)
@@ -74,7 +78,7 @@ def prepare(settings: FitSettings, journal: Journal) -> Problem:
     scene, evidence = _rebuilt(document, scene, evidence, settings)
     parameters = parameter_set(scene, settings, seen=evidence)
     journal.add(*told_from_scales(parameters.parameters_))
-    moved = carry_over(coarse, parameters)
+    moved = carry_over(coarse, parameters) if history else ()
     start = _start_positions(evidence, parameters, settings)
     counting = gathered({number: seen.look.counts for number, seen in surveys.items()})[scene.experiments[0].index]
     noise = {number: seen.noise(settings.data, counting) for number, seen in surveys.items()}
@@ -94,6 +98,8 @@ def prepare(settings: FitSettings, journal: Journal) -> Problem:
         moved_by_positions=moved,
         failed=tuple(failed),
         journal=journal,
+        rivals=rivals,
+        amplitudes_given=scene.has_amplitudes,
     )
     return replace(problem, wall_s=time.perf_counter() - started[0], cpu_s=time.process_time() - started[1])
 

@@ -23,6 +23,7 @@ from refine.scene.scene import FitExperiment, Scene
 from refine.settings.fit_settings import FitSettings
 from refine.spots.observations import Observations
 from refine.spots.widths import Widths
+from refine.verdict.evidence import Rival
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +49,8 @@ class Problem:
     moved_by_positions: tuple[int, ...]  # which of them it moved
     failed: tuple[FrameRow, ...]
     journal: Journal = field(default_factory=Journal)
+    rivals: tuple[Rival, ...] = ()  # other indexings that were weighed
+    amplitudes_given: bool = False
     left_out: dict[int, str] = field(
         default_factory=dict
     )  # experiments without pixels to fit, though with spots; and why

@@ -162,8 +162,9 @@ def _may_share_scale(problem: Problem, *, hopeless: bool) -> bool:
 
 def _robust(problem: Problem, stage: Stage, z2: float, parameters: ParameterSet) -> Stage:
     """The stage for spots that are not their model. It begins with the geometry of their positions."""
-    with torch.no_grad():
-        parameters.values.copy_(problem.by_positions)
+    if problem.moved_by_positions:
+        with torch.no_grad():
+            parameters.values.copy_(problem.by_positions)
     robust = replace(stage, name="robust", errors=spread_of_spots(problem, parameters))
     error = problem.settings.loss.model_error
     if error is None:
