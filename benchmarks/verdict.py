@@ -34,6 +34,7 @@ from refine.fit.judge import gather
 from refine.fit.module import FitModule
 from refine.fit.prepare import prepare
 from refine.parameters.moved_experiment import moved_experiment
+from refine.records.journal import Journal
 from refine.records.outcome import Goodness, Outcome
 from refine.settings.fit_settings import CrystalSettings, DataSettings, FitSettings, ParameterSettings
 from refine.verdict.rules import verdict
@@ -233,7 +234,7 @@ def judge(settings: FitSettings) -> tuple[str, tuple[str, ...]]:
     "good, in place": the detector came out where it truly is, whatever the start was.
     """
     try:
-        problem = prepare(settings, lambda _: None)
+        problem = prepare(settings, Journal())
     except NbtorchError as error:
         return "refused", (type(error).__name__,)
     module = FitModule(problem)

@@ -13,6 +13,7 @@ from refine.fit.prepare import _blocks, prepare
 from refine.fit.problem import Problem
 from refine.parameters.moved_experiment import moved_experiment
 from refine.positions.objective import PositionObjective
+from refine.records.journal import Journal
 from refine.settings.fit_settings import CrystalSettings, DataSettings, FitSettings, ParameterSettings
 from refine.verdict.amplitude_match import agreement, pooled, rank_correlation, shells
 from refine.verdict.explained import on_lattice
@@ -29,7 +30,7 @@ def problem(tmp_path_factory: pytest.TempPathFactory) -> Problem:
         crystal=CrystalSettings(n_cells=small.N_CELLS, mosaic_spread=0.0),
         parameters=ParameterSettings(cell=False, detector_shift=True, fix=("*.rot_z",)),
     )
-    return prepare(settings, lambda _: None)
+    return prepare(settings, Journal())
 
 
 def test_the_right_indices_are_kept_and_every_axis_was_asked(problem: Problem) -> None:
