@@ -201,5 +201,10 @@ def _assumed(problem: Problem, parameters: ParameterSet) -> tuple[str, ...]:
     if "n_cells_from_width" in codes and N_CELLS not in free and settings.n_cells is not None:
         found.append(f"crystal.n_cells = {', '.join(f'{n:.1f}' for n in settings.n_cells)}")
     if codes & {"mosaic_spread_from_width", "mosaic_spread_assumed"} and MOSAIC_SPREAD not in free:
-        found.append(f"crystal.mosaic_spread = {settings.mosaic_spread}°")
+        found.append(f"crystal.mosaic_spread = {_degrees(settings.mosaic_spread)}°")
     return tuple(found)
+
+
+def _degrees(spread: float | tuple[float, ...] | None) -> str:
+    values = spread if isinstance(spread, tuple) else (spread or 0.0,)
+    return ", ".join(f"{value:.3g}" for value in values)
