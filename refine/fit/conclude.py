@@ -14,7 +14,9 @@ from nbtorch.config import BeamConfig, CrystalConfig, DetectorConfig, Mat3
 from nbtorch.models import Crystal, Detector, Experiment
 from refine.fit import of_all
 from refine.fit.amplitude_rows import split, without_amplitudes
+from refine.fit.judge import judged
 from refine.fit.loop import Loop
+from refine.fit.mistakes import would_fit
 from refine.fit.problem import Problem
 from refine.fit.restraint_rows import followed, limits
 from refine.fit.shoebox_choice import predicted_centres
@@ -65,7 +67,7 @@ def outcome(problem: Problem, module: Loop) -> Outcome:
     rows, amplitudes = split(rows, crystal, friedel=problem.settings.parameters.friedel)
     spots = spot_rows(problem, parameters, module.left_out)
     detector_end = refined_detector(experiments[0].detector)
-    return Outcome(
+    found = Outcome(
         parameters=rows,
         undetermined=known.undetermined if known else (),
         weakest=known.weakest if known else None,
@@ -91,6 +93,7 @@ def outcome(problem: Problem, module: Loop) -> Outcome:
         journal=merged(*exchange(module.journal.entries), closing),
         processes=tuple(exchange(Share(tuple(block.index for block in objective.blocks), module.cpu_s))),
     )
+    return judged(found, problem, module, would_fit)
 
 
 def _uncertainty(problem: Problem, module: Loop, drawings: int) -> Uncertainty:

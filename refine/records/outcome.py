@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from nbtorch.config import BeamConfig, CrystalConfig, DetectorConfig
 from refine.records.journal import JournalEntry
+from refine.records.verdict import Verdict
 
 Pair = tuple[float, float]  # fast, slow
 Array = NDArray[np.float64]
@@ -219,6 +220,7 @@ class Outcome:
     processes: tuple[Share, ...] = ()
     weakest: Undetermined | None = None
     amplitudes: tuple[AmplitudeRow, ...] = ()
+    verdict: Verdict = Verdict("good")  # noqa: RUF009 - frozen
 
     @property
     def n_used(self) -> int:
