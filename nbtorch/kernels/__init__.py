@@ -1,6 +1,7 @@
 """The fused operators, each behind one signature whatever the backend, and their Jacobian columns."""
 
 from nbtorch.kernels.dispatch import fuses, lattice_sum, pixel_rays, pixel_sum
+from nbtorch.kernels.profile_dispatch import profile_fuses, profile_sum
 from nbtorch.kernels.jacobian import LatticeTangents, RayTangents, lattice_jvp, pixel_rays_jvp
 
 __all__ = [
@@ -12,4 +13,6 @@ __all__ = [
     "pixel_rays",
     "pixel_rays_jvp",
     "pixel_sum",
+    "profile_fuses",
+    "profile_sum",
 ]
