@@ -20,7 +20,6 @@ from nbtorch.config import (
     MosaicConfig,
     PanelConfig,
     RenderSettings,
-    SourceConfig,
 )
 from nbtorch.models import Experiment
 from nbtorch.render import PixelSelection, Renderer, pixel_list
@@ -64,8 +63,11 @@ def experiment(case: Case) -> Experiment:
         (0.0, 0.0, 1.0), (0.0, -1.0, 0.0), (DISTANCE, SIZE / 2, -SIZE / 2), (case.pixel, case.pixel), (count, count)
     )
     crystal = CrystalConfig(
-        (79, 79, 38, 90, 90, 90), n_cells=(case.n_cells, case.n_cells, 2 * case.n_cells), shape="gauss_hkl",
-        misset=(11, 23, 5), mosaic=MosaicConfig(case.mosaic, 2 if case.mosaic else 1),
+        (79, 79, 38, 90, 90, 90),
+        n_cells=(case.n_cells, case.n_cells, 2 * case.n_cells),
+        shape="gauss_hkl",
+        misset=(11, 23, 5),
+        mosaic=MosaicConfig(case.mosaic, 2 if case.mosaic else 1),
     )
     spreads = SpreadConfig(bandwidth=case.bandwidth, divergence=case.divergence)
     exposure = Exposure(0.0, case.oscillation)
@@ -103,7 +105,7 @@ def patches(case: Case, scene: Experiment) -> PixelSelection:
     spots = excited_reflections(scene, margin=0.05 + case.mosaic, dmin=1.45)
     order = np.argsort(spots.miss, kind="stable")
     far = np.hypot(spots.fast - spots.fast.mean(), spots.slow - spots.slow.mean())
-    order = order[: 4 * SPOTS][np.argsort(far[order[: 4 * SPOTS]])][:: 4]
+    order = order[: 4 * SPOTS][np.argsort(far[order[: 4 * SPOTS]])][::4]
     width = 0.0252 * 100 / case.n_cells / 5  # mm: of the crystal alone, √(0.63/4)/N·λ/a·distance
     fast, slow = [], []
     for spot in order[:SPOTS]:

@@ -16,14 +16,14 @@ MOST_MOSAIC, MOST_BANDWIDTH, MOST_DIVERGENCE, MOST_CELL, MOST_POINT = 5.0, 0.08,
 
 @dataclass(frozen=True)
 class SpreadConfig:
-    """Normal distributions, each given as an rms spread, on top of what crystal, beam and pixel have (averaging "closed").
+    """Normal distributions, each given as an rms spread, on top of what crystal, beam and pixel have.
 
     ``mosaic`` (degrees): one number, or three about a*, c × a* and c; its square is added to that of the crystal's own.
     ``bandwidth``: relative width of every line of the spectrum, one number or one a line (0.001 is 0.1 %).
     ``divergence`` (mrad): horizontal and vertical. ``cell``: relative, of the lengths a, b, c.
     ``covariance`` (Å⁻²): of a reflection in reciprocal space, in the axes a*, c × a*, c that turn with the crystal, as
-    11, 22, 33, 12, 13, 23. ``point_spread`` (pixels): of the detector. ``coupling``: the off-diagonal N_ab, N_ac, N_bc of
-    shape gauss_hkl, diffBragg's, whose ρ² is |N·δ|².
+    11, 22, 33, 12, 13, 23. ``point_spread`` (pixels): of the detector. ``coupling``: the off-diagonal N_ab, N_ac, N_bc
+    of shape gauss_hkl, diffBragg's, whose ρ² is |N·δ|².
     Raises ConfigError for a spread that is negative, not finite or beyond any experiment, and for a covariance with a
     negative eigenvalue.
     """

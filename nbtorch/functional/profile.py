@@ -1,7 +1,7 @@
 """A reflection as one Gaussian in δ = h − n: its covariance Σ under every spread, and its average. docs/closed_form.md.
 
-The spreads of an experiment move the fractional index h = B·R·q of a place on the detector; q = (d − i)/λ, rows of B are
-a, b, c in the lab at mid-spindle. To first order in them δ stays normally distributed, so that the average over all is
+The spreads of an experiment move the fractional index h = B·R·q of a place on the detector; q = (d − i)/λ, rows of B
+are a, b, c in the lab at mid-spindle. To first order in them δ stays normally distributed, so that the average over all is
 again a Gaussian, and over a uniform range of the spindle a difference of two error functions.
 """
 
@@ -134,8 +134,8 @@ def covariance(intrinsic: Tensor, at: Linear, spreads: Covariances) -> Tensor:
 def likely_shift(offset: Tensor, intrinsic: Tensor, at: Linear, spreads: Covariances, span: float) -> Shift:
     """The most likely values of what spreads where δ = ``offset`` [..., 3] is seen, the spindle within ±``span``/2.
 
-    −C·Jᵀ·Σ⁻¹·δ for each spread of covariance C: no square root, so that it is regular at zero spread. Beyond ten widths,
-    where nothing is left of the reflection and a shift could turn the wavelength negative, there is none.
+    −C·Jᵀ·Σ⁻¹·δ for each spread of covariance C: no square root, so that it is regular at zero spread. Beyond ten
+    widths, where nothing is left of the reflection and a shift could turn the wavelength negative, there is none.
     """
     swept = span**2 * BOX_VARIANCE
     total = covariance(intrinsic, at, spreads) + swept * outer(at.spindle)

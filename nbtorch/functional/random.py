@@ -95,9 +95,9 @@ def antithetic_mosaic_vectors(domains: int) -> np.ndarray:
 def _half_cube(count: int) -> np.ndarray:
     """``count`` points [count, 3] that fill the upper half of the unit cube evenly.
 
-    Even steps in the first coordinate; frac(½ + j·(1/p, 1/p²)) in the others, p³ = p + 1: the additive recurrence of two
-    dimensions. That of three, by the root of g⁴ = g + 1, is three to five times worse from a thousand points on. Steps of
-    1/φ and 1/φ² (the golden ratio's) would be functions of one another: 0.618034 = 1 − 0.381966.
+    Even steps in the first coordinate; frac(½ + j·(1/p, 1/p²)) in the others, p³ = p + 1: the additive recurrence of
+    two dimensions. That of three, by the root of g⁴ = g + 1, is three to five times worse from a thousand points on.
+    Steps of 1/φ and 1/φ² (the golden ratio's) would be functions of one another: 0.618034 = 1 − 0.381966.
     """
     index = np.arange(count)
     others = (0.5 + (index + 1)[:, None] * _PLASTIC ** -np.arange(1.0, 3.0)) % 1.0

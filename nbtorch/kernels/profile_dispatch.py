@@ -1,19 +1,14 @@
-"""Which backend serves the closed form."""
+"""Which way the closed form is summed: where there is light, or everywhere."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torch import Tensor
 
-from nbtorch.kernels import profile_reference, reference
+from nbtorch.errors import ConfigError
+from nbtorch.kernels import profile_reference, profile_sparse, reference
+from nbtorch.kernels.direct import transforming
 from nbtorch.kernels.profile_reference import ProfileSettings, ProfileTensors
 from nbtorch.kernels.reference import BeamFrame, PanelFrames, RaySettings, SampleGrid
-
-
-def profile_fuses(tensors: Sequence[Tensor], settings: ProfileSettings) -> bool:
-    """Whether :func:`profile_sum` is one pass over ``tensors``, whose memory is O(pixels) also with its gradient."""
-    return False
 
 
 def profile_sum(
@@ -27,7 +22,12 @@ def profile_sum(
 ) -> Tensor:
     """Σ over the samples and sources of each pixel of source weight·ray weight·closed form [pixels].
 
-    source_weight: [S]. Differentiable in every tensor.
+    source_weight: [S]. Differentiable in every tensor. Backend "auto" computes what has light; "reference", and what
+    ``torch.func`` transforms, computes all. Raises ConfigError for backend "native": the closed form has no C kernel.
     """
+    if settings.backend == "native":
+        raise ConfigError("backend='native' with averaging='closed'", "it has no C kernel", "Use backend='auto'")
+    if settings.backend == "auto" and settings.culling > 0 and not transforming():
+        return profile_sparse.profile_sum(panels, beam, samples, source_weight, tensors, rays, settings)
     weight, sums = profile_reference.profile_rays(panels, beam, samples, rays, tensors, settings)
     return reference.sum_in_pixels(weight * source_weight, sums, samples.layers * samples.oversample**2)

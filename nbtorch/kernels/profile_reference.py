@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -36,7 +37,8 @@ class ProfileSettings:
     """Choices of the closed form. All but ``backend`` and ``culling`` change the answer.
 
     span: radians, of one piece of the spindle range. reach: how many reflections beyond the nearest are summed on each
-    side, along h, k, l. iterated: linearized once more at the most likely values of what spreads.
+    side, along h, k, l. iterated: linearized once more at the most likely values of what spreads. extent: how far |δ|
+    is along h, k, l where a reflection still has ``culling`` of its peak, and radial: the same of |q| − |r| (Å⁻¹).
     """
 
     span: float = 0.0
@@ -45,6 +47,8 @@ class ProfileSettings:
     default_F: float = 0.0
     dmin: float = 0.0
     culling: float = 1e-10
+    extent: tuple[float, float, float] = (math.inf, math.inf, math.inf)
+    radial: float = math.inf
     backend: Literal["auto", "reference", "native"] = "auto"
 
 
@@ -69,7 +73,7 @@ def neighbours(reach: tuple[int, int, int], like: Tensor) -> Tensor:
 def profile_terms(
     position: Tensor, spread: Tensor, incident: Tensor, tensors: ProfileTensors, settings: ProfileSettings
 ) -> ProfileTerms:
-    """Intermediates at places ``position`` [P, 3] (mm) of covariance ``spread`` [P, 3, 3] (mm²); ``incident`` [S, 3]."""
+    """Intermediates at places ``position`` [P, 3] (mm) of covariance ``spread`` [P, 3, 3] (mm²); incident: [S, 3]."""
     place = Place(
         position[:, None, None, None, :],
         incident[:, None, None, :],
@@ -84,25 +88,35 @@ def profile_terms(
         spread[:, None, None, None],
         tensors.cell,
     )
-    at = profile.linear(place)
-    hkl = at.hkl
+    hkl = profile.linear(place).hkl
     reflection = structure_factor.nearest_index(hkl) + neighbours(settings.reach, hkl)
-    offset = hkl - reflection
-    if settings.iterated:
-        shift = profile.likely_shift(offset, tensors.intrinsic, at, spreads, settings.span)
-        at = profile.linear_at(place, shift)
-        offset = profile.offset_from(reflection, at, shift)
-    total = profile.covariance(tensors.intrinsic, at, spreads)
-    scattering = reference.scattering_vector(position / position.norm(dim=-1, keepdim=True), incident, tensors.wavelength)
+    offset, total, average = averages(place, spreads, reflection, tensors.intrinsic, settings)
+    scattering = reference.scattering_vector(
+        position / position.norm(dim=-1, keepdim=True), incident, tensors.wavelength
+    )
     return ProfileTerms(
         hkl=hkl,
         reflection=reflection,
         offset=offset,
         covariance=total,
-        average=profile.average(offset, total, at.spindle, settings.span),
+        average=average,
         cell_factor=structure_factor.structure_factor(reflection, tensors.table, settings.default_F, "nearest"),
         kept=reference.within_resolution(scattering, settings.dmin),
     )
+
+
+def averages(
+    place: Place, spreads: Covariances, reflection: Tensor, intrinsic: Tensor, settings: ProfileSettings
+) -> tuple[Tensor, Tensor, Tensor]:
+    """δ [..., 3], Σ [..., 3, 3] and the average [...] of reflections ``reflection`` [..., 3] seen from ``place``."""
+    at = profile.linear(place)
+    offset = at.hkl - reflection
+    if settings.iterated:
+        shift = profile.likely_shift(offset, intrinsic, at, spreads, settings.span)
+        at = profile.linear_at(place, shift)
+        offset = profile.offset_from(reflection, at, shift)
+    total = profile.covariance(intrinsic, at, spreads)
+    return offset, total, profile.average(offset, total, at.spindle, settings.span)
 
 
 def profile_intensities(terms: ProfileTerms, scale: Tensor) -> Tensor:
@@ -129,7 +143,5 @@ def profile_rays(
     listed = samples.listed()
     terms = reference.ray_terms(panels, beam, listed, rays)
     spread = place_covariance(panels, listed.panel, tensors.pixel)
-    sums = profile_intensities(
-        profile_terms(terms.position, spread, beam.incident, tensors, settings), tensors.scale
-    )
+    sums = profile_intensities(profile_terms(terms.position, spread, beam.incident, tensors, settings), tensors.scale)
     return (terms.capture * terms.solid_angle)[:, None] * terms.polarization, sums

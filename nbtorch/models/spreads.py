@@ -1,4 +1,4 @@
-"""The spreads that only the closed form averages over, as parameters: variances, in which an image is linear at zero."""
+"""The spreads that only the closed form averages over, as variances: an image is linear in them at zero."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from nbtorch.spreads import COVARIANCE_PLACES, SpreadConfig
 class Spreads(nn.Module):
     """Variances of an experiment's spreads; see :class:`nbtorch.spreads.SpreadConfig` for what each is of.
 
-    Parameters: ``mosaic`` [] or [3] (degrees²), ``bandwidth`` [1] or [W] (relative², of each line), ``divergence`` [2]
-    (mrad²), ``cell`` [3] (relative²), ``covariance`` [6] (Å⁻²), ``point_spread`` [] (pixels²), and ``coupling`` [3], the
-    off-diagonal N, which is no variance.
+    Parameters: ``mosaic`` [] or [3] (degrees²), ``bandwidth`` [1] or [W] (relative², of each line), ``divergence``
+    [2] (mrad²), ``cell`` [3] (relative²), ``covariance`` [6] (Å⁻²), ``point_spread`` [] (pixels²), and ``coupling``
+    [3], the off-diagonal N, which is no variance.
     """
 
     def __init__(
@@ -52,6 +52,8 @@ class Spreads(nn.Module):
             return self.bandwidth.expand(count)
         if len(self.bandwidth) != lines:
             raise ConfigError(
-                f"bandwidth of {len(self.bandwidth)} lines", f"the spectrum has {lines}", "Give one number, or one a line"
+                f"bandwidth of {len(self.bandwidth)} lines",
+                f"the spectrum has {lines}",
+                "Give one number, or one a line",
             )
         return self.bandwidth.repeat(count // lines)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from nbtorch.functional import profile
 from nbtorch.functional.profile import BOX_VARIANCE, Covariances, Linear, Place
 from nbtorch.functional.rotation import unit
 from nbtorch.kernels.profile_reference import ProfileSettings, ProfileTensors, place_covariance
+from nbtorch.kernels.reference import PanelFrames
 from nbtorch.models.crystal import spindle_angles
 from nbtorch.models.experiment import Experiment
 from nbtorch.models.spreads import Spreads
@@ -46,7 +47,12 @@ def require_closed(experiment: Experiment, settings: RenderSettings) -> None:
     crystal, detector = experiment.crystal.config, experiment.detector.config
     coupled = experiment.spreads is not None and crystal.shape != "gauss_hkl"
     refusals = (
-        (crystal.shape not in CLOSED_SHAPES, f"shape={crystal.shape!r}", "only a Gaussian has one", "gauss_hkl or gauss"),
+        (
+            crystal.shape not in CLOSED_SHAPES,
+            f"shape={crystal.shape!r}",
+            "only a Gaussian has one",
+            "gauss_hkl or gauss",
+        ),
         (settings.mode != "exact", f"mode={settings.mode!r}", "parity modes sum samples", 'mode="exact"'),
         (settings.interpolation != "nearest", "interpolation='tricubic'", "F must be one number a spot", "nearest"),
         (detector.curved, "a curved detector", "its pixels are not moved along two axes", "flat panels"),
@@ -100,7 +106,19 @@ def closed(experiment: Experiment, settings: RenderSettings, exposure: Exposure)
     if settings.pixel_box:
         tensors = tensors._replace(pixel=tensors.pixel + BOX_VARIANCE / oversample**2)
     iterated = needs.bent > RELINEARIZE_ABOVE if settings.relinearize is None else settings.relinearize
-    return Closed(tensors, replace(choices, reach=_reach(needs.extent), iterated=iterated), oversample)
+    choices = replace(
+        choices, reach=_reach(REACH * needs.rms + needs.swept), iterated=iterated, **_limits(needs, settings.culling)
+    )
+    return Closed(tensors, choices, oversample)
+
+
+def _limits(needs: _Needs, culling: float) -> dict[str, Any]:
+    """Beyond what offset a reflection has less than ``culling`` of its peak; nowhere where that is 0."""
+    if culling == 0:
+        return {}
+    rms = math.sqrt(-2 * math.log(min(culling, 0.1)))
+    extent = (rms * needs.rms + needs.swept).tolist()
+    return {"extent": (extent[0], extent[1], extent[2]), "radial": rms * needs.radial}
 
 
 def profile_tensors(experiment: Experiment, exposure: Exposure) -> tuple[ProfileTensors, float]:
@@ -165,10 +183,7 @@ def _divergence(experiment: Experiment, incident: Tensor, variance: Tensor) -> T
     about unit(beam × polarization).
     """
     polarization = unit(experiment.beam.polarization_axis)
-    if experiment.beam.config.sources:
-        axis = incident
-    else:
-        axis = unit(experiment.beam.direction).expand_as(incident)
+    axis = incident if experiment.beam.config.sources else unit(experiment.beam.direction).expand_as(incident)
     about = unit(torch.linalg.cross(axis, polarization.expand_as(axis)))
     columns = torch.stack(
         [torch.linalg.cross(about, incident), torch.linalg.cross(polarization.expand_as(incident), incident)], dim=-1
@@ -177,9 +192,14 @@ def _divergence(experiment: Experiment, incident: Tensor, variance: Tensor) -> T
 
 
 class _Needs(NamedTuple):
-    """What the detector's probes say. extent: [3] of index, width: pixels, bent: in rms widths."""
+    """What the detector's probes say, the largest of each. rms: [3] of δ, swept: [3] half a piece's, radial: rms (Å⁻¹).
 
-    extent: Tensor
+    width: of the narrowest spot (pixels). bent: second order of the shifts (rms widths).
+    """
+
+    rms: Tensor
+    swept: Tensor
+    radial: float
     width: float
     bent: float
 
@@ -217,10 +237,22 @@ def _needs(experiment: Experiment, tensors: ProfileTensors, span: float) -> _Nee
         raise ConfigError("the experiment", "a spread of it is not finite", "Look for NaN and infinity in it")
     if not bool((torch.linalg.eigvalsh(total)[..., 0] > 0).all()):
         raise ConfigError("the covariance of the crystal", "a reflection's is not positive with it", "Make it smaller")
-    extent = REACH * total.diagonal(dim1=-2, dim2=-1).sqrt() + at.spindle.abs() * abs(span) / 2
+    box = profile.covariance(tensors.intrinsic, at, spreads._replace(position=psf + _box(panels, panel)))
+    rms = box.diagonal(dim1=-2, dim2=-1).sqrt().flatten(0, -2).amax(0)
+    half = (at.spindle.abs() * abs(span) / 2).flatten(0, -2).amax(0)
+    scattering = _scattering(place)
+    # at the direct beam, where q = 0, there is no outward
+    out = scattering / scattering.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+    outward = profile.times(torch.linalg.inv(place.basis).transpose(-1, -2), out)
+    radial = float((outward * profile.times(box, outward)).sum(-1).max().sqrt())
     swept = total + span**2 * BOX_VARIANCE * profile.outer(at.spindle)
     weight = profile.inverse_and_determinant(swept)[0]
-    return _Needs(extent.flatten(0, -2).amax(0), _narrowest(at, steps, weight), _bent(place, at, spreads, weight, span))
+    return _Needs(rms, half, radial, _narrowest(at, steps, weight), _bent(place, at, spreads, weight, span))
+
+
+def _box(panels: PanelFrames, panel: Tensor) -> Tensor:
+    """Covariance [Q, 1, 1, 3, 3] (mm²) of a whole pixel's box."""
+    return place_covariance(panels, panel, panels.frame.new_tensor(BOX_VARIANCE))[:, None, None]
 
 
 def _narrowest(at: Linear, steps: Tensor, weight: Tensor) -> float:
@@ -231,7 +263,7 @@ def _narrowest(at: Linear, steps: Tensor, weight: Tensor) -> float:
 
 
 def _bent(place: Place, at: Linear, spreads: Covariances, weight: Tensor, span: float) -> float:
-    """The largest second order of the shifts, in rms widths: ½·variance·|∂²h|, the crystal's turns about the worst axis."""
+    """The largest second order of the shifts, in rms widths: ½·variance·|∂²h|, the turns about the worst axis."""
 
     def length(vector: Tensor) -> Tensor:
         return (vector * profile.times(weight, vector)).sum(-1).sqrt()

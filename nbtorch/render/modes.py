@@ -38,7 +38,7 @@ def source_weighted(scene: Scene, weight: Tensor) -> Tensor:
 
 def exact(scene: Scene, samples: SampleGrid, settings: RenderSettings) -> Tensor:
     """Each term weighted by its own capture·polarization·solid angle [pixels]: the physics."""
-    if scene.background is None and scene.fused:
+    if scene.background is None and (scene.fused or scene.closed is not None):
         return scene.pixel_sum(samples)
     if scene.profile is not None and scene.closed is not None:
         weight, sums = profile_reference.profile_rays(

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from nbtorch.config import Exposure, RenderSettings
-from nbtorch.functional import scaling
 from nbtorch.errors import ConfigError
+from nbtorch.functional import scaling
 from nbtorch.kernels import profile_reference, reference
 from nbtorch.kernels.direct import transforming
 from nbtorch.kernels.dispatch import uses_native
@@ -29,7 +29,8 @@ _NATIVE_SOURCE_BYTES = 40  # and of each of its sources
 _FUSED_BYTES = 48  # of one pixel, where its samples are not kept
 _SHOWN = 2 * 10**7  # lattice terms between two calls of a progress function: a fraction of a second
 _RAY_NUMBERS = 40  # that autograd keeps for one sample and source, counted on the reference
-_PROFILE_NUMBERS = 500  # of one reflection in closed form, where the reference serves
+_PROFILE_NUMBERS = 500  # of one reflection in closed form, with its gradient
+_LIT_SHARE = 0.2  # of the samples that have light, where only they are computed
 _TERM_NUMBERS = 24  # and for each of its orientations, where the reference sums them
 
 
@@ -177,7 +178,9 @@ class Renderer(nn.Module):
         tensors = [tensor for tensor in scene_tensors(scene) if tensor is not None]
         if scene.closed is not None:
             reflections = math.prod(2 * n + 1 for n in scene.closed.reach)
-            each = samples * sources * len(scene.basis) * reflections * _PROFILE_NUMBERS * scene.basis.element_size()
+            numbers = _PROFILE_NUMBERS * (1 if self.settings.backend == "reference" else _LIT_SHARE)
+            terms = samples * sources * len(scene.basis) * reflections
+            each = max(1, int(terms * numbers)) * scene.basis.element_size()
         elif self.settings.mode != "running" and uses_native(self.settings.backend, tensors):
             each = samples * (_NATIVE_BYTES + _NATIVE_SOURCE_BYTES * sources)
         else:

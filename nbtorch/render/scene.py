@@ -11,9 +11,9 @@ from torch import Tensor
 
 from nbtorch import kernels
 from nbtorch.config import Exposure, LatticeSettings, RenderSettings
+from nbtorch.errors import ConfigError
 from nbtorch.functional import background
 from nbtorch.functional.structure_factor import StructureFactorTable
-from nbtorch.errors import ConfigError
 from nbtorch.kernels.profile_reference import ProfileSettings, ProfileTensors
 from nbtorch.kernels.reference import BeamFrame, LatticeTensors, PanelFrames, RaySettings, SampleGrid
 from nbtorch.models.experiment import Experiment
@@ -64,10 +64,6 @@ class Scene(NamedTuple):
     @property
     def tensors(self) -> list[Tensor]:
         """Every tensor that a kernel is given."""
-        if self.profile is not None:
-            of_profile = [tensor for tensor in self.profile[:-1] if tensor is not None]
-            table = [] if self.profile.table is None else [self.profile.table.values]
-            return [*self.panels, self.layer_step, *self.beam, self.source_weight, *of_profile, *table]
         numbers = [self.wavelength, self.basis, self.n_cells, self.metric, self.orientation_weight, self.source_weight]
         table = [] if self.table is None else [self.table.values]
         return [*self.panels, self.layer_step, *self.beam, *numbers, *table]
@@ -75,9 +71,7 @@ class Scene(NamedTuple):
     @property
     def fused(self) -> bool:
         """Whether the samples of a pixel are summed as they are made, and none is stored."""
-        if self.closed is not None:
-            return kernels.profile_fuses(self.tensors, self.closed)
-        return kernels.fuses(self.tensors, self.rays, self.lattice)
+        return self.closed is None and kernels.fuses(self.tensors, self.rays, self.lattice)
 
     def sources_of(self, diffracted: Tensor) -> Tensor:
         """Lattice sums [P, S] of ``diffracted`` [P, 3]."""
@@ -97,7 +91,7 @@ class Scene(NamedTuple):
 def scenes(experiment: Experiment, settings: RenderSettings, exposures: Sequence[Exposure]) -> list[Scene]:
     """One scene an exposure. They differ in their basis alone; the rest is derived once.
 
-    Raises ConfigError where ``settings`` ask for a closed form that there is not, or for none of ``experiment.spreads``.
+    Raises ConfigError where ``settings`` ask for a closed form that there is not, or sample ``experiment.spreads``.
     """
     if settings.averaging == "closed":
         return [_closed_scene(experiment, settings, exposure) for exposure in exposures]

@@ -93,7 +93,7 @@ def test_antithetic_set_has_zero_mean_and_the_stated_rms(domains: int) -> None:
 
 @pytest.mark.parametrize("domains", [25, 50, 100, 200, 1000, 4000, 16000])
 def test_antithetic_set_is_normal_along_every_direction(domains: int, rng: np.random.Generator) -> None:
-    """The fourth moment of a unit normal distribution is 3; a set that fills space evenly gets there with its number."""
+    """The fourth moment of a unit normal distribution is 3; a set that fills space evenly gets there as it grows."""
     directions = rng.normal(size=(3, 3000))
     directions /= np.linalg.norm(directions, axis=0)
     kurtosis = ((antithetic_mosaic_vectors(domains) @ directions) ** 4).mean(0)

@@ -66,7 +66,8 @@ def test_gradients_of_every_variance_at_zero_spread(again: bool, span: float) ->
     spot = Spot(5.0, oscillation=span, pixel=0.2)
     model = renderer(spot, again=again, box=False)
     scene = model.scene()
-    assert scene.profile is not None and scene.closed is not None
+    assert scene.profile is not None
+    assert scene.closed is not None
     names, values = operator(scene, model)
     samples = scene.samples_of(model.pixels)
     # units in which an image of peak 1 has gradients of the order of 1
@@ -84,7 +85,8 @@ def test_gradients_of_every_variance_at_zero_spread(again: bool, span: float) ->
 
     moves = [torch.zeros_like(value).requires_grad_(name != "table") for name, value in zip(names, values, strict=True)]
     result = image(*moves)
-    assert bool(torch.isfinite(result).all()) and float(result.detach().max()) > 0.1
+    assert bool(torch.isfinite(result).all())
+    assert float(result.detach().max()) > 0.1
     wanted = [move for move in moves if move.requires_grad]
     found = torch.autograd.grad(result.sum(), wanted, retain_graph=True, allow_unused=True, materialize_grads=True)
     assert all(bool(torch.isfinite(gradient).all()) for gradient in found)

@@ -101,7 +101,7 @@ class Spot:
 
 
 def around(spot: Spot, half: int = 6, step: int = 1, which: int = 0) -> PixelSelection:
-    """(2·half + 1)² pixels, ``step`` apart, about the reflection of ``spot`` that is ``which``-nearest to the sphere."""
+    """(2·half + 1)² pixels, ``step`` apart, about the reflection that is ``which``-nearest to the sphere."""
     scene = replace(spot, oscillation=0.0, spreads=None).experiment()
     if spot.oscillation:
         scene.exposure = Exposure(20.0 + spot.oscillation / 2)
