@@ -1,8 +1,8 @@
 """A reflection as one Gaussian in δ = h − n: its covariance Σ under every spread, and its average. docs/closed_form.md.
 
-The spreads of an experiment move the fractional index h = B·R·q of a place on the detector; q = (d − i)/λ, rows of B
-are a, b, c in the lab at mid-spindle. To first order in them δ stays normally distributed, so that the average over all is
-again a Gaussian, and over a uniform range of the spindle a difference of two error functions.
+The spreads of an experiment move the fractional index h = B·R·q of a place on the detector; q = (d − i)/λ, the rows of
+B are a, b, c in the lab at mid-spindle. To first order in them δ stays normally distributed, so that the average over
+all is again a Gaussian, and over a uniform range of the spindle a difference of two error functions.
 """
 
 from __future__ import annotations
