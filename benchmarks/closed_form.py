@@ -1,7 +1,7 @@
 """Claim: the closed form costs a fraction of the samples it stands for, whatever the spreads are.
 
-Scenes c (25 domains × 10 spindle steps) and d (20 wavelengths × 10 domains) at gauss_hkl, and 1,000 domains at the size of
-scene a: our sampled image, the closed form of the same spreads with pixels as points, and nanoBragg, on one thread. The
+Scenes c (25 domains × 10 spindle steps) and d (20 wavelengths × 10 domains) at gauss_hkl, and 1,000 domains on a scene
+like a: our sampled image, the closed form of the same spreads with pixels as points, and nanoBragg, on one thread. The
 thousand are only taken in closed form: their samples would take minutes.
 """
 
