@@ -389,3 +389,20 @@ def test_spreads_of_the_experiment_are_parameters() -> None:
     names = {name for name, _ in Spreads().named_parameters()}
     assert names == {"mosaic", "bandwidth", "divergence", "cell", "covariance", "point_spread", "coupling"}
     assert isinstance(around(Spot(), half=1), PixelSelection)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_where_there_is_light_is_all_that_matters(again: bool) -> None:
+    """What is culled has less than 1e-10 of a peak: value and gradient are those of the definition."""
+    found = []
+    for backend in ("reference", "auto"):
+        experiment = small()
+        row = roi(experiment.detector.config, (4, 19), (11, 13))
+        image = Renderer(experiment, row, replace(POINTS, relinearize=again, backend=backend))()
+        (image**2).sum().backward()
+        gradients = {name: p.grad for name, p in experiment.named_parameters() if p.grad is not None}
+        found.append((image.detach(), gradients))
+    assert worst(found[1][0], found[0][0]) < 1e-9
+    for name, gradient in found[0][1].items():
+        error = (gradient - found[1][1][name]).abs().max()
+        assert float(error) <= 1e-7 * float(gradient.abs().max()), name
