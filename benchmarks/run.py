@@ -12,7 +12,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
-from benchmarks import against_nanobragg, basin, culling, kernel_cost, many_frames, memory, scaling, threads
+from benchmarks import (
+    against_nanobragg,
+    basin,
+    closed_form,
+    culling,
+    kernel_cost,
+    many_frames,
+    memory,
+    scaling,
+    threads,
+)
 from benchmarks.measuring import machine, table, write
 
 CLAIMS: dict[str, Callable[[int], list[dict[str, Any]]]] = {
@@ -20,6 +30,7 @@ CLAIMS: dict[str, Callable[[int], list[dict[str, Any]]]] = {
     "against_nanobragg": against_nanobragg.run,
     "threads": threads.run,
     "culling": culling.run,
+    "closed_form": closed_form.run,
     "scaling": lambda _: scaling.run(),
     "memory": lambda smaller: memory.run((512 // smaller, 1024 // smaller)),
     "many_frames": lambda _: many_frames.run(),

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
         RenderSettings,
         ScanConfig,
     )
-    from nbtorch.models import Beam, Crystal, Detector, Experiment, StructureFactors
+    from nbtorch.models import Beam, Crystal, Detector, Experiment, Spreads, StructureFactors
     from nbtorch.render import Renderer
+    from nbtorch.spreads import SpreadConfig
 
 __version__ = "0.1.0"
 
@@ -34,8 +35,9 @@ _HOMES = {
         "RenderSettings",
         "ScanConfig",
     ),
-    "nbtorch.models": ("Beam", "Crystal", "Detector", "Experiment", "StructureFactors"),
+    "nbtorch.models": ("Beam", "Crystal", "Detector", "Experiment", "Spreads", "StructureFactors"),
     "nbtorch.render": ("Renderer",),
+    "nbtorch.spreads": ("SpreadConfig",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -54,6 +56,8 @@ __all__ = [
     "RenderSettings",
     "Renderer",
     "ScanConfig",
+    "SpreadConfig",
+    "Spreads",
     "StructureFactors",
 ]
 

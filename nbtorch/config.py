@@ -12,41 +12,19 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
+from nbtorch.checks import Vec3, across, choice, direction, positive
 from nbtorch.errors import ConfigError, GeometryError
 
-Vec3 = tuple[float, float, float]
 Mat3 = tuple[Vec3, Vec3, Vec3]
 Shape = Literal["square", "round", "gauss", "tophat", "gauss_hkl"]
 Interpolation = Literal["nearest", "tricubic"]
 Precision = Literal["auto", "double", "fast"]
 Mode = Literal["exact", "cached", "running"]
+Averaging = Literal["sampled", "closed"]
 PhiSampling = Literal["midpoint", "left"]
 CellConstruction = Literal["exact", "nanobragg"]
 
 IDENTITY: Mat3 = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
-
-
-def _choice(name: str, value: str, valid: tuple[str, ...]) -> None:
-    if value not in valid:
-        raise ConfigError(f"{name}={value!r}", "it is not a known choice", f"Use one of: {', '.join(valid)}")
-
-
-def _positive(name: str, value: float, *, zero: bool = False) -> None:
-    if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
-        bound = "zero or more" if zero else "more than zero"
-        raise ConfigError(f"{name}={value!r}", f"it must be a finite number, {bound}", f"Change {name}")
-
-
-def _direction(name: str, value: Vec3) -> None:
-    if not all(math.isfinite(x) for x in value) or math.hypot(*value) == 0:
-        raise GeometryError(f"{name}={value!r}", "a direction needs a finite, non-zero length", f"Change {name}")
-
-
-def _across(name: str, value: Vec3, travel: Vec3) -> None:
-    x, y, z = (a / math.hypot(*value) for a in value)
-    u, v, w = (a / math.hypot(*travel) for a in travel)
-    if math.hypot(y * w - z * v, z * u - x * w, x * v - y * u) < 1e-6:
-        raise GeometryError(f"{name}={value!r}", f"it lies along the beam {travel!r}", "Give one across the beam")
 
 
 @dataclass(frozen=True)
@@ -75,8 +53,8 @@ class PanelConfig:
     raw_image_offset: tuple[int, int] = (0, 0)  # pixels (fast, slow): where the panel starts in an image it shares
 
     def __post_init__(self) -> None:
-        _direction(f"fast_axis of panel {self.name}", self.fast_axis)
-        _direction(f"slow_axis of panel {self.name}", self.slow_axis)
+        direction(f"fast_axis of panel {self.name}", self.fast_axis)
+        direction(f"slow_axis of panel {self.name}", self.slow_axis)
         f, s = self.fast_axis, self.slow_axis
         cross = (f[1] * s[2] - f[2] * s[1], f[2] * s[0] - f[0] * s[2], f[0] * s[1] - f[1] * s[0])
         if math.hypot(*cross) < 1e-6 * math.hypot(*f) * math.hypot(*s):
@@ -84,8 +62,8 @@ class PanelConfig:
                 f"panel {self.name}", "its fast and slow axes are parallel", "Give two different directions"
             )
         for value in (*self.pixel_size, *self.size):
-            _positive(f"pixel size or count of panel {self.name}", value)
-        _positive(f"thickness of panel {self.name}", self.thickness, zero=True)
+            positive(f"pixel size or count of panel {self.name}", value)
+        positive(f"thickness of panel {self.name}", self.thickness, zero=True)
         if not self.attenuation_length > 0:
             given = f"attenuation_length={self.attenuation_length} of panel {self.name}"
             raise ConfigError(given, "it must be more than zero; inf is no sensor", "Change attenuation_length")
@@ -130,9 +108,9 @@ class DetectorConfig:
     def __post_init__(self) -> None:
         if not self.panels:
             raise ConfigError("a detector", "it has no panel", "Give at least one panel")
-        _positive("layers", self.layers)
+        positive("layers", self.layers)
         if self.layer_step is not None:
-            _positive("layer_step", self.layer_step)
+            positive("layer_step", self.layer_step)
         if self.curved_distance is not None and not self.curved:
             raise ConfigError(
                 "curved_distance of a flat detector", "nothing is bent to it", "Set curved, or leave it out"
@@ -156,8 +134,8 @@ class SourceConfig:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        _direction("source direction", self.direction)
-        _positive("source wavelength", self.wavelength)
+        direction("source direction", self.direction)
+        positive("source wavelength", self.wavelength)
 
 
 @dataclass(frozen=True)
@@ -180,12 +158,12 @@ class BeamConfig:
     sources: tuple[SourceConfig, ...] = ()
 
     def __post_init__(self) -> None:
-        _positive("wavelength", self.wavelength)
-        _positive("fluence", self.fluence, zero=True)
-        _direction("beam direction", self.direction)
-        _direction("polarization axis", self.polarization_axis)
+        positive("wavelength", self.wavelength)
+        positive("fluence", self.fluence, zero=True)
+        direction("beam direction", self.direction)
+        direction("polarization axis", self.polarization_axis)
         for travel in (self.direction, *(source.direction for source in self.sources)):
-            _across("polarization axis", self.polarization_axis, travel)
+            across("polarization axis", self.polarization_axis, travel)
         if self.sources and (self.spectrum, self.divergence) != (((0.0, 1.0),), ((0.0, 0.0, 1.0),)):
             raise ConfigError(
                 "sources with a spectrum or a divergence", "sources are explicit", "Give one or the other"
@@ -203,7 +181,7 @@ class GoniometerConfig:
     setting_rotation: Mat3 = IDENTITY
 
     def __post_init__(self) -> None:
-        _direction("spindle axis", self.axis)
+        direction("spindle axis", self.axis)
 
 
 @dataclass(frozen=True)
@@ -221,8 +199,8 @@ class Exposure:
     reuse_stale_at_zero: bool = False
 
     def __post_init__(self) -> None:
-        _choice("phi sampling", self.sampling, ("midpoint", "left"))
-        _positive("spindle steps", self.steps)
+        choice("phi sampling", self.sampling, ("midpoint", "left"))
+        positive("spindle steps", self.steps)
 
 
 @dataclass(frozen=True)
@@ -261,9 +239,9 @@ class MosaicConfig:
     def __post_init__(self) -> None:
         spreads = self.spread if isinstance(self.spread, tuple) else (self.spread,)
         for spread in spreads:
-            _positive("mosaic spread", spread, zero=True)
-        _positive("mosaic domains", self.domains)
-        _choice("mosaic kind", self.kind, ("antithetic", "nanobragg"))
+            positive("mosaic spread", spread, zero=True)
+        positive("mosaic domains", self.domains)
+        choice("mosaic kind", self.kind, ("antithetic", "nanobragg"))
         if len(spreads) not in (1, 3):
             raise ConfigError(f"mosaic spread {self.spread}", "it has neither one number nor three", "Give 1 or 3")
         if max(spreads) > 0 and self.domains == 1:
@@ -305,17 +283,17 @@ class CrystalConfig:
     def __post_init__(self) -> None:
         a, b, c, *angles = self.cell
         for length in (a, b, c):
-            _positive("cell length", length)
+            positive("cell length", length)
         ca, cb, cg = (math.cos(math.radians(angle)) for angle in angles)
         volume_squared = 1 - ca * ca - cb * cb - cg * cg + 2 * ca * cb * cg
         if not math.isfinite(volume_squared) or volume_squared < 1e-12:
             raise GeometryError(
                 f"cell {' '.join(f'{x:g}' for x in self.cell)}", "it encloses no volume", "Check the three angles"
             )
-        _choice("shape", self.shape, ("square", "round", "gauss", "tophat", "gauss_hkl"))
-        _choice("cell construction", self.construction, ("exact", "nanobragg"))
+        choice("shape", self.shape, ("square", "round", "gauss", "tophat", "gauss_hkl"))
+        choice("cell construction", self.construction, ("exact", "nanobragg"))
         for n in self.n_cells:
-            _positive("n_cells", n)
+            positive("n_cells", n)
         if len(self.knots) == 1 or any(not b - a > 1e-6 for a, b in pairwise(self.knots)):
             raise ConfigError(f"knots={self.knots}", "a curve needs two angles or more, rising", "Change knots")
 
@@ -338,10 +316,10 @@ class LatticeSettings:
     backend: Literal["auto", "reference", "native"] = "auto"
 
     def __post_init__(self) -> None:
-        _choice("shape", self.shape, ("square", "round", "gauss", "tophat", "gauss_hkl"))
-        _choice("interpolation", self.interpolation, ("nearest", "tricubic"))
-        _choice("precision", self.precision, ("auto", "double", "fast"))
-        _choice("backend", self.backend, ("auto", "reference", "native"))
+        choice("shape", self.shape, ("square", "round", "gauss", "tophat", "gauss_hkl"))
+        choice("interpolation", self.interpolation, ("nearest", "tricubic"))
+        choice("precision", self.precision, ("auto", "double", "fast"))
+        choice("backend", self.backend, ("auto", "reference", "native"))
 
 
 @dataclass(frozen=True)
@@ -351,9 +329,15 @@ class RenderSettings:
     ``mode`` decides how capture, polarization and solid angle enter (docs/physics.md §1.1); the three ``running_*``
     flags belong to mode "running". ``oversample`` None chooses from the crystal size. ``water`` is the size (mm) of a
     cube of water in the beam. ``block_bytes`` bounds the memory of a block of samples; it never changes a value.
+    ``averaging`` "closed" takes the mean over spreads as one Gaussian (docs/closed_form.md): ``relinearize`` None lets
+    the spreads decide whether it is linearized once more, ``pixel_box`` averages over the pixel, in ``oversample``
+    sub-pixels or more where spots are narrow; without it the sub-pixels are points.
     """
 
     mode: Mode = "exact"
+    averaging: Averaging = "sampled"
+    relinearize: bool | None = None
+    pixel_box: bool = True
     oversample: int | None = 1
     running_thick: bool = False
     running_polar: bool = False
@@ -367,15 +351,22 @@ class RenderSettings:
     block_bytes: int = 256 * 2**20
 
     def __post_init__(self) -> None:
-        _choice("mode", self.mode, ("exact", "cached", "running"))
-        _choice("interpolation", self.interpolation, ("nearest", "tricubic"))
-        _choice("precision", self.precision, ("auto", "double", "fast"))
-        _choice("backend", self.backend, ("auto", "reference", "native"))
+        choice("mode", self.mode, ("exact", "cached", "running"))
+        choice("averaging", self.averaging, ("sampled", "closed"))
+        if self.averaging == "sampled" and (self.relinearize is not None or not self.pixel_box):
+            raise ConfigError(
+                "relinearize or pixel_box with averaging='sampled'",
+                "they belong to the closed form",
+                'Use averaging="closed", or leave them out',
+            )
+        choice("interpolation", self.interpolation, ("nearest", "tricubic"))
+        choice("precision", self.precision, ("auto", "double", "fast"))
+        choice("backend", self.backend, ("auto", "reference", "native"))
         for name in ("dmin", "water", "culling"):
-            _positive(name, getattr(self, name), zero=True)
-        _positive("block_bytes", self.block_bytes)
+            positive(name, getattr(self, name), zero=True)
+        positive("block_bytes", self.block_bytes)
         if self.oversample is not None:
-            _positive("oversample", self.oversample)
+            positive("oversample", self.oversample)
         if self.mode != "running" and (self.running_thick or self.running_polar or self.running_omega):
             raise ConfigError(
                 f"running_* with mode={self.mode!r}", "only the running sum has them", 'Use mode="running"'

@@ -4,6 +4,7 @@ from nbtorch.models.beam import Beam
 from nbtorch.models.crystal import Crystal
 from nbtorch.models.detector import Detector
 from nbtorch.models.experiment import Experiment
+from nbtorch.models.spreads import Spreads
 from nbtorch.models.structure_factors import StructureFactors
 
-__all__ = ["Beam", "Crystal", "Detector", "Experiment", "StructureFactors"]
+__all__ = ["Beam", "Crystal", "Detector", "Experiment", "Spreads", "StructureFactors"]

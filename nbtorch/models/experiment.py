@@ -9,11 +9,16 @@ from nbtorch.config import BeamConfig, CrystalConfig, DetectorConfig, Exposure
 from nbtorch.models.beam import Beam
 from nbtorch.models.crystal import Crystal
 from nbtorch.models.detector import Detector
+from nbtorch.models.spreads import Spreads
 from nbtorch.models.structure_factors import StructureFactors
+from nbtorch.spreads import SpreadConfig
 
 
 class Experiment(nn.Module):
-    """The four models that make an image, and the exposure it was taken with. Models may be shared between several."""
+    """The four models that make an image, and the exposure it was taken with. Models may be shared between several.
+
+    ``spreads`` are those that only the closed form averages over (``RenderSettings.averaging``).
+    """
 
     def __init__(
         self,
@@ -22,6 +27,7 @@ class Experiment(nn.Module):
         detector: Detector,
         structure_factors: StructureFactors | None = None,
         exposure: Exposure | None = None,
+        spreads: Spreads | None = None,
     ) -> None:
         super().__init__()
         self.crystal = crystal
@@ -31,6 +37,7 @@ class Experiment(nn.Module):
             default_F=1.0, dtype=crystal.cell.dtype, device=crystal.cell.device
         )
         self.exposure = exposure or Exposure()
+        self.spreads = spreads
 
     @classmethod
     def from_config(
@@ -40,6 +47,7 @@ class Experiment(nn.Module):
         detector: DetectorConfig,
         structure_factors: StructureFactors | None = None,
         exposure: Exposure | None = None,
+        spreads: SpreadConfig | None = None,
         *,
         dtype: torch.dtype = torch.float64,
         device: torch.device | str | None = None,
@@ -51,4 +59,5 @@ class Experiment(nn.Module):
             Detector(detector, dtype=dtype, device=device),
             structure_factors,
             exposure,
+            None if spreads is None else Spreads(spreads, dtype=dtype, device=device),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -9,10 +10,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from nbtorch.config import Exposure, RenderSettings
+from nbtorch.errors import ConfigError
 from nbtorch.functional import scaling
-from nbtorch.kernels import reference
+from nbtorch.kernels import profile_reference, reference
 from nbtorch.kernels.direct import transforming
 from nbtorch.kernels.dispatch import uses_native
+from nbtorch.kernels.profile_reference import ProfileTerms
 from nbtorch.models.experiment import Experiment
 from nbtorch.render.modes import MODES, final_factors, running_intensity, with_background
 from nbtorch.render.pixels import PixelSelection, full_frame
@@ -26,6 +29,8 @@ _NATIVE_SOURCE_BYTES = 40  # and of each of its sources
 _FUSED_BYTES = 48  # of one pixel, where its samples are not kept
 _SHOWN = 2 * 10**7  # lattice terms between two calls of a progress function: a fraction of a second
 _RAY_NUMBERS = 40  # that autograd keeps for one sample and source, counted on the reference
+_PROFILE_NUMBERS = 500  # of one reflection in closed form, with its gradient
+_LIT_SHARE = 0.2  # of the samples that have light, where only they are computed
 _TERM_NUMBERS = 24  # and for each of its orientations, where the reference sums them
 
 
@@ -89,6 +94,8 @@ class Renderer(nn.Module):
     def terms(self, panel: int, slow: int, fast: int, exposure: Exposure | None = None) -> Terms:
         """Every intermediate of one pixel, selected or not, in the order of the sum."""
         scene = self.scene(exposure)
+        if scene.profile is not None:
+            raise ConfigError("terms with averaging='closed'", "it has no samples to list", "Use profile_terms")
         device = scene.basis.device
         index = [torch.tensor([value], device=device) for value in (panel, slow, fast)]
         pixel = PixelSelection(index[0], index[1], index[2], self.pixels.shapes)
@@ -122,6 +129,18 @@ class Renderer(nn.Module):
             steps=scene.steps,
             photons=self._photons(scene, pixel)[0],
         )
+
+    def profile_terms(self, panel: int, slow: int, fast: int, exposure: Exposure | None = None) -> ProfileTerms:
+        """Every intermediate of one pixel in closed form. Raises ConfigError where samples are summed."""
+        scene = self.scene(exposure)
+        if scene.profile is None or scene.closed is None:
+            raise ConfigError("profile_terms with averaging='sampled'", "it has samples to list", "Use terms")
+        index = [torch.tensor([value], device=scene.basis.device) for value in (panel, slow, fast)]
+        pixel = PixelSelection(index[0], index[1], index[2], self.pixels.shapes)
+        samples = scene.samples_of(pixel).listed()
+        position = reference.ray_terms(scene.panels, scene.beam, samples, scene.rays).position
+        spread = profile_reference.place_covariance(scene.panels, samples.panel, scene.profile.pixel)
+        return profile_reference.profile_terms(position, spread, scene.beam.incident, scene.profile, scene.closed)
 
     def _unscaled(self, scene: Scene, rays: reference.RayTerms, lattice: reference.LatticeTerms) -> Tensor:
         """I(p) [] of the one pixel of ``rays``."""
@@ -157,7 +176,12 @@ class Renderer(nn.Module):
         if self._fused(scene):
             return max(1, self.settings.block_bytes // _FUSED_BYTES)
         tensors = [tensor for tensor in scene_tensors(scene) if tensor is not None]
-        if self.settings.mode != "running" and uses_native(self.settings.backend, tensors):
+        if scene.closed is not None:
+            reflections = math.prod(2 * n + 1 for n in scene.closed.reach)
+            numbers = _PROFILE_NUMBERS * (1 if self.settings.backend == "reference" else _LIT_SHARE)
+            terms = samples * sources * len(scene.basis) * reflections
+            each = max(1, int(terms * numbers)) * scene.basis.element_size()
+        elif self.settings.mode != "running" and uses_native(self.settings.backend, tensors):
             each = samples * (_NATIVE_BYTES + _NATIVE_SOURCE_BYTES * sources)
         else:
             of_terms = _TERM_NUMBERS * len(scene.basis)

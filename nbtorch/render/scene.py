@@ -11,10 +11,13 @@ from torch import Tensor
 
 from nbtorch import kernels
 from nbtorch.config import Exposure, LatticeSettings, RenderSettings
+from nbtorch.errors import ConfigError
 from nbtorch.functional import background
 from nbtorch.functional.structure_factor import StructureFactorTable
+from nbtorch.kernels.profile_reference import ProfileSettings, ProfileTensors
 from nbtorch.kernels.reference import BeamFrame, LatticeTensors, PanelFrames, RaySettings, SampleGrid
 from nbtorch.models.experiment import Experiment
+from nbtorch.render.closed import closed
 from nbtorch.render.pixels import PixelSelection
 from nbtorch.render.samples import layer_step
 
@@ -39,6 +42,8 @@ class Scene(NamedTuple):
     lattice: LatticeSettings
     layers: int
     oversample: int
+    profile: ProfileTensors | None = None  # of the closed form, in the place of basis and metric
+    closed: ProfileSettings | None = None
 
     @property
     def per_pixel(self) -> int:
@@ -66,7 +71,7 @@ class Scene(NamedTuple):
     @property
     def fused(self) -> bool:
         """Whether the samples of a pixel are summed as they are made, and none is stored."""
-        return kernels.fuses(self.tensors, self.rays, self.lattice)
+        return self.closed is None and kernels.fuses(self.tensors, self.rays, self.lattice)
 
     def sources_of(self, diffracted: Tensor) -> Tensor:
         """Lattice sums [P, S] of ``diffracted`` [P, 3]."""
@@ -74,18 +79,55 @@ class Scene(NamedTuple):
 
     def pixel_sum(self, samples: SampleGrid) -> Tensor:
         """I(p) [pixels] of ``samples`` without a background."""
+        if self.profile is not None and self.closed is not None:
+            return kernels.profile_sum(
+                self.panels, self.beam, samples, self.source_weight, self.profile, self.rays, self.closed
+            )
         return kernels.pixel_sum(
             self.panels, self.beam, samples, self.source_weight, self.of_lattice, self.rays, self.lattice
         )
 
 
 def scenes(experiment: Experiment, settings: RenderSettings, exposures: Sequence[Exposure]) -> list[Scene]:
-    """One scene an exposure. They differ in their basis alone; the rest is derived once."""
+    """One scene an exposure. They differ in their basis alone; the rest is derived once.
+
+    Raises ConfigError where ``settings`` ask for a closed form that there is not, or sample ``experiment.spreads``.
+    """
+    if settings.averaging == "closed":
+        return [_closed_scene(experiment, settings, exposure) for exposure in exposures]
+    if experiment.spreads is not None:
+        raise ConfigError(
+            "spreads with averaging='sampled'", "only the closed form averages over them", 'Use averaging="closed"'
+        )
+    oversample = settings.oversample or auto_oversample(experiment)
+    shared = _shared(experiment, settings, oversample)
+    direct = experiment.crystal.vectors()[0]
+    found = []
+    for basis in experiment.crystal.bases(exposures, direct):
+        steps = len(shared.wavelength) * len(basis) * oversample**2
+        found.append(shared._replace(basis=basis, orientation_weight=torch.ones_like(basis[:, 0, 0]), steps=steps))
+    return found
+
+
+def _closed_scene(experiment: Experiment, settings: RenderSettings, exposure: Exposure) -> Scene:
+    """The scene of ``exposure`` in closed form; its basis has one entry a piece of the spindle range."""
+    found = closed(experiment, settings, exposure)
+    basis = found.tensors.basis
+    return _shared(experiment, settings, found.oversample)._replace(
+        basis=basis,
+        orientation_weight=torch.ones_like(basis[:, 0, 0]),
+        steps=len(found.tensors.wavelength) * len(basis) * found.oversample**2,
+        profile=found.tensors,
+        closed=found.settings,
+    )
+
+
+def _shared(experiment: Experiment, settings: RenderSettings, oversample: int) -> Scene:
+    """What all exposures have in common; no basis and no steps yet."""
     crystal, beam, detector = experiment.crystal, experiment.beam, experiment.detector
     incident, wavelength, weight = beam.sources()
     direct, reciprocal = crystal.vectors()
-    oversample = settings.oversample or auto_oversample(experiment)
-    shared = Scene(
+    return Scene(
         panels=detector.panel_frames(),
         layer_step=layer_step(detector.config, detector.thickness),
         beam=beam.frame(incident),
@@ -104,11 +146,6 @@ def scenes(experiment: Experiment, settings: RenderSettings, exposures: Sequence
         layers=detector.config.layers,
         oversample=oversample,
     )
-    found = []
-    for basis in crystal.bases(exposures, direct):
-        steps = len(incident) * len(basis) * oversample**2
-        found.append(shared._replace(basis=basis, orientation_weight=torch.ones_like(basis[:, 0, 0]), steps=steps))
-    return found
 
 
 @torch.no_grad()

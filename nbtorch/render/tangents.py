@@ -55,7 +55,7 @@ def scene_tensors(scene: Scene) -> list[Tensor | None]:
 def serves(scene: Scene, settings: RenderSettings) -> bool:
     """Whether :func:`intensity_and_tangents` is the way: the C kernels serve every part of ``scene``."""
     tensors = [tensor for tensor in scene_tensors(scene) if tensor is not None]
-    native = uses_native(settings.backend, tensors)
+    native = settings.averaging == "sampled" and uses_native(settings.backend, tensors)
     return native and settings.mode == "exact" and not scene.rays.curved
 
 
@@ -81,8 +81,12 @@ def intensity_and_tangents(scene: Scene, samples: SampleGrid, dots: SceneTangent
 
     The derivative of :func:`nbtorch.render.modes.exact`. Raises ConfigError in another mode.
     """
-    if settings.mode != "exact":
-        raise ConfigError(f"mode={settings.mode!r}", "its tangents are PyTorch's forward mode", 'Use mode="exact"')
+    if settings.mode != "exact" or settings.averaging != "sampled":
+        raise ConfigError(
+            f"mode={settings.mode!r}, averaging={settings.averaging!r}",
+            "its tangents are PyTorch's forward mode",
+            'Use torch.func, or mode="exact" and averaging="sampled"',
+        )
     rays = _rays(scene, samples, dots)
     sums, of_sums = lattice_jvp(
         rays.diffracted,

@@ -9,7 +9,7 @@ from refine.parameters.parameter_set import Parameter
 from refine.records.outcome import ParameterRow
 
 _LIMIT = 1.645  # sigmas: 95 % of a normal distribution lies below
-_APART = 2.0  # sigmas of the square from 0, below which a spread may be 0 and has a limit in place of a sigma
+_APART = 4.0  # sigmas of the square from 0, below which a spread may be 0 and has a limit in place of a sigma
 _NONE = 1e-6  # of a square, beneath which a bound is that of zero itself
 
 

@@ -35,8 +35,11 @@ def differentiable(renderer: Renderer) -> tuple[str, ...]:
     return tuple(name for name in parameters(renderer) if not (bare and name == "detector.absorption"))
 
 
-def image_of(renderer: Renderer, names: tuple[str, ...] | None = None) -> tuple[Callable[..., Tensor], list[Tensor]]:
+def image_of(
+    renderer: Renderer, names: tuple[str, ...] | None = None, scales: dict[str, float] | None = None
+) -> tuple[Callable[..., Tensor], list[Tensor]]:
     """(f, x): f(*x) is the image scaled to a peak of 1, x the scaled displacements of the parameters, all zero."""
+    scale = SCALE | (scales or {})
     start = parameters(renderer)
     names = names or tuple(start)
     with torch.no_grad():
@@ -44,7 +47,7 @@ def image_of(renderer: Renderer, names: tuple[str, ...] | None = None) -> tuple[
 
     def image(*moves: Tensor) -> Tensor:
         moved = {
-            f"experiment.{name}": start[name] + SCALE.get(name, 1.0) * move
+            f"experiment.{name}": start[name] + scale.get(name, 1.0) * move
             for name, move in zip(names, moves, strict=True)
         }
         result: Tensor = functional_call(renderer, moved, ())
