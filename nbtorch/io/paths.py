@@ -66,6 +66,19 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
     return content
 
 
+def read_head(path: Path, size: int = 65536) -> bytes:
+    """The first ``size`` bytes of the decompressed file, or all of a shorter one. Raises FileError as `read_bytes`."""
+    opener = COMPRESSIONS.get(path.suffix.lower())
+    try:
+        with opener(path) if opener else path.open("rb") as stream:
+            head: bytes = stream.read(size)
+    except (OSError, EOFError, zlib.error) as error:
+        raise FileError(
+            str(path), f"it cannot be read ({one_line(error)})", "Check the file and its permissions"
+        ) from error
+    return head
+
+
 def read_text(path: Path, limit: int = MAX_BYTES) -> str:
     """``read_bytes`` as UTF-8 text. Raises FileError, naming the byte, where it is not text."""
     try:
