@@ -47,18 +47,7 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
     Raises FileError when the file cannot be opened, its compression is damaged or cut short, or more than ``limit``
     bytes come out.
     """
-    opener = COMPRESSIONS.get(path.suffix.lower())
-    try:
-        with opener(path) if opener else path.open("rb") as stream:
-            content = stream.read(limit + 1)
-    except EOFError as error:
-        raise FileError(
-            str(path), "the compressed stream ends before its end marker: it is cut short", "Copy it again"
-        ) from error
-    except (OSError, zlib.error) as error:
-        raise FileError(
-            str(path), f"it cannot be read ({one_line(error)})", "Check the file and its permissions"
-        ) from error
+    content = read_head(path, limit + 1)
     if len(content) > limit:
         raise FileError(
             str(path), f"it unpacks to more than {limit / 2**30:.3g} GiB", "Check that it is the right file"
@@ -67,16 +56,19 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
 
 
 def read_head(path: Path, size: int = 65536) -> bytes:
-    """The first ``size`` bytes of the decompressed file, or all of a shorter one. Raises FileError as `read_bytes`."""
+    """The first ``size`` bytes of the decompressed file, or all of a shorter one. Raises FileError where it cannot."""
     opener = COMPRESSIONS.get(path.suffix.lower())
     try:
         with opener(path) if opener else path.open("rb") as stream:
-            head: bytes = stream.read(size)
-    except (OSError, EOFError, zlib.error) as error:
+            return bytes(stream.read(size))
+    except EOFError as error:
+        raise FileError(
+            str(path), "the compressed stream ends before its end marker: it is cut short", "Copy it again"
+        ) from error
+    except (OSError, zlib.error) as error:
         raise FileError(
             str(path), f"it cannot be read ({one_line(error)})", "Check the file and its permissions"
         ) from error
-    return head
 
 
 def read_text(path: Path, limit: int = MAX_BYTES) -> str:

@@ -169,7 +169,8 @@ def _only_images(file: h5py.File) -> ImageList:
 
 def _listed(file: h5py.File, where: str, names: list[str]) -> ImageList:
     parts: list[Part] = []
-    start, missing, shape = 0, "", ()
+    shape: tuple[int, ...] = ()
+    start, missing = 0, ""
     path = Path(file.filename)
     for name in names:
         absent = missing_target(file, name)

@@ -27,7 +27,9 @@ def read_layer(data: h5py.Dataset, index: int | None, depth: int = 0) -> NDArray
 
     Raises FileError for data that were never written, sources that are missing or too short, unknown filters, damage.
     """
-    box = tuple((0, n) for n in data.shape) if index is None else ((index, index + 1), *((0, n) for n in data.shape[1:]))
+    box = (
+        tuple((0, n) for n in data.shape) if index is None else ((index, index + 1), *((0, n) for n in data.shape[1:]))
+    )
     values = _read_box(data, box, depth)
     return values if index is None else values[0]
 
@@ -42,7 +44,9 @@ def _read_box(data: h5py.Dataset, box: Box, depth: int) -> NDArray[Any]:
     try:
         return np.asarray(data[tuple(slice(*edge) for edge in box)])
     except (OSError, RuntimeError) as error:
-        raise FileError(_place(data), f"its pixels cannot be read ({one_line(error)})", "Copy the file again") from error
+        raise FileError(
+            _place(data), f"its pixels cannot be read ({one_line(error)})", "Copy the file again"
+        ) from error
 
 
 def _assemble(data: h5py.Dataset, box: Box, depth: int) -> NDArray[Any]:
