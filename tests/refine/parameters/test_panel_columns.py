@@ -43,13 +43,7 @@ def test_few_columns_make_the_whole_jacobian(made: tuple[PixelObjective, Paramet
     expected_spots, expected = objective.blocks[0].forward_mode(parameters)
     assert spots.allclose(expected_spots, rtol=1e-12)
     size = expected.abs().amax((0, 1))
-<<<<<<< HEAD
     assert float(((columns - expected).abs().amax((0, 1)) / size).max()) < 1e-9  # as test_jacobian.py
-=======
-    assert (
-        float(((columns - expected).abs().amax((0, 1)) / size).max()) < 1e-9
-    )  # as tests/refine/pixels/test_jacobian.py
->>>>>>> 5000e28 (HDF5 frames: tests of layouts and of everything that may be missing; frame references; docs/formats.md)
 
 
 def test_sums_are_those_of_the_whole_scores(made: tuple[PixelObjective, ParameterSet]) -> None:
