@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from nbtorch.io.cbf import write_cbf
     from nbtorch.io.expt import ExperimentEntry, ExperimentList, ExptUpdates, read_expt, write_expt
     from nbtorch.io.float_image import read_float_image, write_float_image
-    from nbtorch.io.frames import Frame, read_frame
+    from nbtorch.io.frames import Frame, FrameRef, list_frames, read_frame
     from nbtorch.io.masks import open_pixels, read_mask, read_pixel_map, trusted, valid_pixels
     from nbtorch.io.matrix import read_matrix
     from nbtorch.io.pgm import write_pgm
@@ -34,7 +34,7 @@ _HOME = {
     "nbtorch.io.cbf": ("write_cbf",),
     "nbtorch.io.expt": ("ExperimentEntry", "ExperimentList", "ExptUpdates", "read_expt", "write_expt"),
     "nbtorch.io.float_image": ("read_float_image", "write_float_image"),
-    "nbtorch.io.frames": ("Frame", "read_frame"),
+    "nbtorch.io.frames": ("Frame", "FrameRef", "list_frames", "read_frame"),
     "nbtorch.io.masks": ("open_pixels", "read_mask", "read_pixel_map", "trusted", "valid_pixels"),
     "nbtorch.io.matrix": ("read_matrix",),
     "nbtorch.io.pgm": ("write_pgm",),
@@ -50,10 +50,12 @@ __all__ = [
     "ExperimentList",
     "ExptUpdates",
     "Frame",
+    "FrameRef",
     "Sample",
     "atomic_path",
     "check_against_cell",
     "check_against_crystals",
+    "list_frames",
     "open_pixels",
     "read_amplitudes",
     "read_csv",

@@ -1,7 +1,8 @@
-"""Detector frames of any format: one image, or one a panel."""
+"""Detector frames of any format: one image, or one a panel. A file may hold many; each is read when asked for."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,12 +11,38 @@ from typing import Any
 from numpy.typing import NDArray
 
 from nbtorch.config import DetectorConfig, PanelConfig
-from nbtorch.errors import DataError
+from nbtorch.errors import DataError, FileError
 from nbtorch.io import cbf, imgcif, smv
-from nbtorch.io.fabio_images import read_with_fabio
-from nbtorch.io.paths import find_file, read_bytes
+from nbtorch.io.fabio_images import count_with_fabio, read_with_fabio
+from nbtorch.io.hdf5 import image_list, is_hdf5, read_image
+from nbtorch.io.paths import COMPRESSIONS, find_file, read_bytes, read_head
+from nbtorch.io.recognize import refuse_other_files
 
 Array = NDArray[Any]
+
+
+@dataclass(frozen=True, order=True)
+class FrameRef:
+    """One image of a file: its ``index`` from 0, and the ``dataset`` of an HDF5 file that holds several sets.
+
+    As text it is ``run_master.h5 //17``, the way CrystFEL names events; a file of one image is its path alone.
+    """
+
+    path: Path
+    index: int | None = None  # None: the file holds one image
+    dataset: str = ""
+
+    def __str__(self) -> str:
+        event = "" if self.index is None and not self.dataset else f" {self.dataset}//{self.index or 0}"
+        return f"{self.path}{event}"
+
+    @classmethod
+    def parse(cls, text: str) -> FrameRef:
+        """The frame that a text such as ``run_master.h5 //17`` names, or a path alone."""
+        event = re.fullmatch(r"(.+?)\s+(/\S*?)?//(\d+)", text.strip())
+        if event is None:
+            return cls(Path(text))
+        return cls(Path(event[1]), int(event[3]), event[2] or "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +53,7 @@ class Frame:
     header: Mapping[str, str]
     path: Path
     panel_names: tuple[str, ...] = field(default=())
+    index: int = 0  # its number in the file, from 0
 
     def panel_arrays(self, detector: DetectorConfig) -> tuple[Array, ...]:
         """One array [slow, fast] for each panel of ``detector``, in its order.
@@ -48,21 +76,46 @@ class Frame:
         return arrays
 
 
-def read_frame(path: str | Path) -> Frame:
-    """The frame at ``path``, also tried with .gz and .bz2 appended.
+def list_frames(path: str | Path, dataset: str = "") -> tuple[FrameRef, ...]:
+    """Every image of the file at ``path``, in order; no pixel is decoded to count those of HDF5.
 
-    CBF and imgCIF, SMV, and through fabio TIFF, EDF and more; told apart by content, not by name. Raises FileError
-    naming the file and what is wrong where: missing, cut short, damaged, of no known format.
+    Raises FileError where the file is missing, or a part of its series is.
     """
     found = find_file(path)
+    head = read_head(found)
+    if is_hdf5(head):
+        count = len(image_list(_plain(found), dataset))
+        return tuple(FrameRef(found, index, dataset) for index in range(count))
+    if head[:7] == b"###CBF:" or smv.is_smv(head):
+        return (FrameRef(found),)
+    refuse_other_files(head, found)
+    count = count_with_fabio(read_bytes(found), found)
+    return (FrameRef(found),) if count == 1 else tuple(FrameRef(found, index) for index in range(count))
+
+
+def read_frame(frame: str | Path | FrameRef) -> Frame:
+    """One frame: the file at a path, also tried with .gz and .bz2 appended, or one image of it.
+
+    HDF5 (NXmx, Eiger, Jungfrau and others), CBF and imgCIF, SMV, and through fabio TIFF, EDF and more; told apart by
+    content, not by name. Raises FileError naming the file and what is wrong where: missing, cut short, damaged, of no
+    known format, of several images where none is named.
+    """
+    ref = frame if isinstance(frame, FrameRef) else FrameRef(Path(frame))
+    found = find_file(ref.path)
+    head = read_head(found)
+    if is_hdf5(head):
+        return _read_hdf5(ref, found)
     content = read_bytes(found)
     if content[:7] == b"###CBF:":
+        _only_one(ref, found)
         return _read_cbf(content, found)
     if smv.is_smv(content):
+        _only_one(ref, found)
         image = smv.parse_smv(content, found)
         return Frame(image.counts, image.header, found)
-    counts, header = read_with_fabio(content, found)
-    return Frame(_native(counts), header, found)
+    refuse_other_files(head, found)
+    counts, header = read_with_fabio(content, found, ref.index)
+    return Frame(_native(counts), header, found, index=ref.index or 0)
 
 
 def check_size(array: Array, panel: PanelConfig, given: str) -> None:
@@ -77,6 +130,27 @@ def check_size(array: Array, panel: PanelConfig, given: str) -> None:
 
 
 _CHECK = "Check that the image and the detector model belong together"
+
+
+def _read_hdf5(ref: FrameRef, path: Path) -> Frame:
+    images = image_list(_plain(path), ref.dataset)
+    if ref.index is None and (images.missing or len(images) != 1):
+        count = "a series of images" if images.missing else f"{len(images)} images"
+        raise FileError(str(path), f"it holds {count}", f"Name one, such as '{path.name} //0' for the first")
+    counts = _native(read_image(path, ref.index or 0, ref.dataset))
+    panels = tuple(counts) if counts.ndim == 3 else counts
+    return Frame(panels, {}, path, index=ref.index or 0)
+
+
+def _plain(path: Path) -> Path:
+    if path.suffix.lower() in COMPRESSIONS:
+        raise FileError(str(path), "an HDF5 file cannot be read through compression", "Unpack it")
+    return path
+
+
+def _only_one(ref: FrameRef, path: Path) -> None:
+    if ref.index:
+        raise DataError(f"image {ref.index} of {path}", "the file holds one image, number 0", "Name that")
 
 
 def _read_cbf(content: bytes, path: Path) -> Frame:

@@ -47,10 +47,20 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
     Raises FileError when the file cannot be opened, its compression is damaged or cut short, or more than ``limit``
     bytes come out.
     """
+    content = read_head(path, limit + 1)
+    if len(content) > limit:
+        raise FileError(
+            str(path), f"it unpacks to more than {limit / 2**30:.3g} GiB", "Check that it is the right file"
+        )
+    return content
+
+
+def read_head(path: Path, size: int = 65536) -> bytes:
+    """The first ``size`` bytes of the decompressed file, or all of a shorter one. Raises FileError where it cannot."""
     opener = COMPRESSIONS.get(path.suffix.lower())
     try:
         with opener(path) if opener else path.open("rb") as stream:
-            content = stream.read(limit + 1)
+            return bytes(stream.read(size))
     except EOFError as error:
         raise FileError(
             str(path), "the compressed stream ends before its end marker: it is cut short", "Copy it again"
@@ -59,11 +69,6 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
         raise FileError(
             str(path), f"it cannot be read ({one_line(error)})", "Check the file and its permissions"
         ) from error
-    if len(content) > limit:
-        raise FileError(
-            str(path), f"it unpacks to more than {limit / 2**30:.3g} GiB", "Check that it is the right file"
-        )
-    return content
 
 
 def read_text(path: Path, limit: int = MAX_BYTES) -> str:

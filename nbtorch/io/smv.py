@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,10 @@ TYPES = {
 }
 BYTE_ORDERS = {"little_endian": "<", "big_endian": ">"}
 HEADER_BYTES = 512
+#: Longest header that is looked at.
+HEADER_LIMIT = 1 << 16
+#: How d*TREK and Rigaku say what TYPE says elsewhere.
+DTREK_TYPE = re.compile(rb"[\n;{]\s*Data_type\s*=")
 #: Keys in nanoBragg's order: what its header holds after HEADER_BYTES, DIM, BYTE_ORDER, TYPE, SIZE1 and SIZE2.
 GEOMETRY_KEYS = (
     *("PIXEL_SIZE", "DISTANCE", "WAVELENGTH", "BEAM_CENTER_X", "BEAM_CENTER_Y", "ADXV_CENTER_X", "ADXV_CENTER_Y"),
@@ -73,13 +78,14 @@ def parse_smv(content: bytes, path: Path) -> SmvImage:
 
 
 def is_smv(content: bytes) -> bool:
-    """Whether bytes start like an SMV header (EDF also opens with a brace)."""
-    return content.lstrip()[:1] == b"{" and b"HEADER_BYTES" in content[:1024]
+    """Whether bytes start like an SMV header (EDF also opens with a brace; d*TREK states no TYPE: fabio reads it)."""
+    head = content.lstrip()[:HEADER_LIMIT]
+    return head[:1] == b"{" and b"HEADER_BYTES" in head[:1024] and not DTREK_TYPE.search(head[: head.find(b"}")])
 
 
 def parse_header(content: bytes, path: Path) -> tuple[dict[str, str], int]:
     """The header's keys in order, and the byte after its closing brace (and form feed)."""
-    close = content.find(b"}", 0, 1 << 16)
+    close = content.find(b"}", 0, HEADER_LIMIT)
     if not is_smv(content) or close < 0:
         raise FileError(str(path), "it does not start with an SMV header ({ HEADER_BYTES=…; … })", "Check the format")
     header = {}

@@ -1,0 +1,6 @@
+"""Geometry as the headers of frames state it, in nbtorch's own types; every number says where it came from."""
+
+from nbtorch.io.geometry.read import header_geometry
+from nbtorch.io.geometry.types import HeaderGeometry, Stated
+
+__all__ = ["HeaderGeometry", "Stated", "header_geometry"]
