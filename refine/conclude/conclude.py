@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from refine.conclude.amplitude_rows import split, without_amplitudes
+from refine.conclude.box_rows import box_rows
 from refine.conclude.correlations import correlation
 from refine.conclude.frame_rows import frame_rows
-from refine.conclude.goodness import goodness
+from refine.conclude.goodness import goodness, with_positions
 from refine.conclude.parameter_rows import parameter_rows
 from refine.conclude.pictures import pictures
 from refine.conclude.refined_models import refined_beams, refined_crystals, refined_detector
 from refine.conclude.sigmas import known_sigmas, which_sigmas
-from refine.conclude.spot_rows import rms, spot_rows
+from refine.conclude.spot_rows import radial_rms, rms, spot_rows
 from refine.fit.module import FitModule
 from refine.fit.problem import Problem
 from refine.parameters.kinds import AMPLITUDE
@@ -36,7 +37,8 @@ def outcome(problem: Problem, module: FitModule) -> Outcome:
     closing = [which_sigmas(known, explained, drawings), *_warnings(problem, parameters, z2)]
     crystal = problem.evidence[0].expt.model.crystal.config
     rows, amplitudes = split(rows, crystal, friedel=problem.settings.parameters.friedel)
-    spots = spot_rows(problem, parameters)
+    spots = spot_rows(problem, parameters, experiments, box_rows(objective, parameters))
+    fit_to_pixels = goodness(objective, parameters, z2, module.stage.name)
     detector_end = refined_detector(experiments[0].detector)
     return Outcome(
         parameters=rows,
@@ -50,7 +52,7 @@ def outcome(problem: Problem, module: FitModule) -> Outcome:
         spots=spots,
         frames=frame_rows(problem, spots, parameters),
         images=pictures(objective, parameters),
-        goodness=goodness(objective, parameters, z2, module.stage.name),
+        goodness=with_positions(fit_to_pixels, radial_rms(spots)),
         detector_start=problem.scene.document.entries[0].detector,
         detector_end=detector_end,
         detectors={item.expt.entry.detector_index: detector_end for item in problem.evidence},

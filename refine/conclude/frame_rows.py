@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+from statistics import median
 
 from refine.conclude.spot_rows import rms
 from refine.fit.problem import Problem
@@ -11,25 +13,53 @@ from refine.parameters.kinds import SCALE
 from refine.parameters.parameter_set import ParameterSet
 from refine.records.outcome import FrameRow, SpotRow
 
+OfFrame = dict[tuple[int, int], list[SpotRow]]
 
-def frame_rows(problem: Problem, spots: tuple[SpotRow, ...], parameters: ParameterSet) -> tuple[FrameRow, ...]:
+
+def frame_rows(problem: Problem, spots: Sequence[SpotRow], parameters: ParameterSet) -> tuple[FrameRow, ...]:
     """One row a frame, those that failed too, in the order of the experiments."""
-    values, all_lost = parameters.values.detach().tolist(), problem.lost_frames()
-    of_experiment: dict[int, list[FrameRow]] = {row.index: [row] for row in problem.failed}
-    of_frame: dict[int, list[SpotRow]] = {}
-    for spot in spots:
-        if spot.used:
-            of_frame.setdefault(int(spot.frame), []).append(spot)
+    of_frame, all_lost = used_by_frame(spots), problem.lost_frames()
+    of_experiment = {row.index: [replace(row, experiment=row.index)] for row in problem.failed}
     for item in problem.evidence:
-        rows = of_experiment.setdefault(item.expt.index, [])
-        scale = values[parameters.index_of(SCALE, item.expt.index)]
-        absent = problem.left_out.get(item.expt.index, "")
-        for z, path in enumerate(item.expt.images):
-            number = item.expt.index if item.expt.still else z
-            here = tuple(of_frame.get(number, ()))
+        number = item.expt.index
+        rows = of_experiment.setdefault(number, [])
+        shared = _shared_scale(parameters, number)
+        absent = problem.left_out.get(number, "")
+        for frame, path in enumerate(item.expt.images):
+            here = of_frame.get((number, number if item.expt.still else frame), [])
             pair = rms(here, heldout=False)
-            lost = next((message for message in all_lost[item.expt.index] if str(path) in message), absent)
-            px = None if pair is None else math.hypot(*pair)
-            rows.append(FrameRow(number, str(path), len(here), px, scale, ok=not lost, message=lost))
+            lost = next((message for message in all_lost[number] if str(path) in message), absent)
+            row = FrameRow(
+                len(rows),
+                str(path),
+                len(here),
+                rms_px=None if pair is None else math.hypot(*pair),
+                scale=_median_scale(here) if shared is None else shared,
+                ok=not lost,
+                message=lost,
+                experiment=number,
+                frame=frame,
+            )
+            rows.append(row)
     ordered = [row for _, rows in sorted(of_experiment.items()) for row in rows]
     return tuple(replace(row, index=number) for number, row in enumerate(ordered))
+
+
+def used_by_frame(spots: Sequence[SpotRow]) -> OfFrame:
+    """The spots that the fit used, by experiment and frame: scans count their frames alike, each from 0."""
+    found: OfFrame = {}
+    for spot in spots:
+        if spot.used:
+            found.setdefault((spot.experiment, int(spot.frame)), []).append(spot)
+    return found
+
+
+def _shared_scale(parameters: ParameterSet, experiment: int) -> float | None:
+    """The scale of the crystal, where its spots have one; None where each has its own."""
+    place = parameters.index_of(SCALE, experiment)
+    return float(parameters.values.detach()[place]) if place in parameters.free else None
+
+
+def _median_scale(spots: Sequence[SpotRow]) -> float | None:
+    scales = [spot.scale for spot in spots if spot.scale is not None]
+    return median(scales) if scales else None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from refine.parameters.parameter_set import ParameterSet
 from refine.pixels.objective import PixelObjective
 from refine.processes import listed, total
-from refine.records.outcome import Goodness
+from refine.records.outcome import Goodness, Pair
 
 
 def goodness(objective: PixelObjective, parameters: ParameterSet, z2: float, stage: str) -> Goodness:
@@ -30,3 +32,8 @@ def goodness(objective: PixelObjective, parameters: ParameterSet, z2: float, sta
         histogram_z=tuple(histogram.astype(float).tolist()),
         extra={"mean_z2_under_spots": z2, "pixels": int(pixels), "stage": stage},
     )
+
+
+def with_positions(found: Goodness, radial: Pair | None) -> Goodness:
+    """``found`` with the rms (radial, tangential; pixels) of the used spots' positions."""
+    return found if radial is None else replace(found, radial_px=radial[0], tangential_px=radial[1])

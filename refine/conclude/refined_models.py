@@ -24,15 +24,18 @@ def refined_detector(detector: Detector) -> DetectorConfig:
 
 def refined_beams(problem: Problem, experiments: list[Experiment]) -> dict[int, BeamConfig]:
     """Beams by their index in the document."""
-    beams = {}
-    for item, experiment in zip(problem.evidence, experiments, strict=True):
-        beam, entry = experiment.beam, item.expt.entry
-        direction = (beam.direction / beam.direction.norm()).tolist()
-        changed = replace(entry.beam, direction=tuple(direction), wavelength=float(beam.wavelength.detach()))
-        if beam.polarized:
-            changed = replace(changed, kahn_factor=float(beam.kahn_factor.detach().clamp(-1, 1)))
-        beams[entry.beam_index] = changed
-    return beams
+    pairs = [(item.expt.entry, experiment) for item, experiment in zip(problem.evidence, experiments, strict=True)]
+    return {entry.beam_index: refined_beam(entry.beam, experiment) for entry, experiment in pairs}
+
+
+def refined_beam(config: BeamConfig, experiment: Experiment) -> BeamConfig:
+    """``config`` with the beam where the fit left it."""
+    beam = experiment.beam
+    direction = (beam.direction / beam.direction.norm()).tolist()
+    changed = replace(config, direction=tuple(direction), wavelength=float(beam.wavelength.detach()))
+    if beam.polarized:
+        changed = replace(changed, kahn_factor=float(beam.kahn_factor.detach().clamp(-1, 1)))
+    return changed
 
 
 def refined_crystals(problem: Problem, experiments: list[Experiment]) -> dict[int, CrystalConfig]:

@@ -1,55 +1,122 @@
-"""The table of spots: where each was seen and predicted."""
+"""The table of spots: where each was seen and predicted, how bright it is, and how well it fits."""
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Mapping, Sequence
 
+import numpy as np
+import torch
+from torch import Tensor
+
+from nbtorch.models import Experiment
+from refine.conclude.box_rows import NAMES, BoxRows
+from refine.conclude.refined_models import refined_beam, refined_detector
+from refine.conclude.seen_from_the_beam import seen_from_the_beam
 from refine.fit.problem import Problem
 from refine.fit.shoebox_choice import predicted_centres
 from refine.indexing.assignment import Evidence
 from refine.parameters.parameter_set import ParameterSet
+from refine.records.finite import finite
 from refine.records.outcome import Pair, SpotRow
 
 
-def spot_rows(problem: Problem, parameters: ParameterSet) -> tuple[SpotRow, ...]:
-    """One row a spot found, indexed or not."""
+def spot_rows(
+    problem: Problem,
+    parameters: ParameterSet,
+    experiments: Sequence[Experiment],
+    boxes: Mapping[int, BoxRows],
+) -> tuple[SpotRow, ...]:
+    """One row a spot found, indexed or not. ``experiments`` as refined; ``boxes`` by number of experiment."""
     rows: list[SpotRow] = []
-    for item, start in zip(problem.evidence, problem.start_px, strict=True):
+    for item, start, experiment in zip(problem.evidence, problem.start_px, experiments, strict=True):
         end, valid = predicted_centres(problem, item, parameters)
-        seen, still = item.observed, item.expt.still
-        frame = [float(item.expt.index)] * len(seen) if still else seen.frame.tolist()
-        hkl, begun, ended = seen.hkl.tolist(), start.tolist(), end.tolist()
-        columns = (seen.panel, seen.fast, seen.slow, seen.counts, valid, seen.heldout)
-        absent = problem.left_out.get(item.expt.index, "")
-        for i, row in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
-            panel, fast, slow, counts, on_panel, held = row
-            reason = absent if on_panel else "no longer predicted on its panel"
-            rows.append(
-                SpotRow(
-                    frame[i], panel, hkl[i][0], hkl[i][1], hkl[i][2], fast, slow, None if still else frame[i],
-                    begun[i][0], begun[i][1], ended[i][0], ended[i][1], counts, None,
-                    used=not reason and not held, heldout=held, reason=reason,
-                )
-            )  # fmt: skip
-        rows.extend(_rejected_rows(item))
+        columns = _positions(item, start, end) | _residuals(item, end, experiment)
+        columns |= _of_boxes(item, boxes.get(item.expt.index))
+        rows += _indexed_rows(item, columns, valid.tolist(), problem.left_out.get(item.expt.index, ""))
+        rows += _rejected_rows(item)
     return tuple(rows)
+
+
+def _positions(item: Evidence, start: Tensor, end: np.ndarray) -> dict[str, list[float]]:
+    """Where each spot was seen, and predicted at the start and at the end."""
+    seen = item.observed
+    pairs = {"observed": (seen.fast, seen.slow), "start": start.unbind(1), "end": torch.as_tensor(end[:, :2]).unbind(1)}
+    return {
+        f"{name}_{axis}_px": x.tolist() for name, pair in pairs.items() for axis, x in zip(_AXES, pair, strict=True)
+    }
+
+
+_AXES = ("fast", "slow")
+
+
+def _residuals(item: Evidence, end: np.ndarray, experiment: Experiment) -> dict[str, list[float]]:
+    seen = item.observed
+    observed = np.stack([seen.fast.numpy(), seen.slow.numpy()], axis=1)
+    beam = refined_beam(item.expt.entry.beam, experiment)
+    detector = refined_detector(experiment.detector)
+    found = seen_from_the_beam(observed, end[:, :2], seen.panel.numpy(), detector, beam)
+    return {"radial_px": found.radial.tolist(), "tangential_px": found.tangential.tolist(), "d": found.d.tolist()}
+
+
+def _of_boxes(item: Evidence, boxes: BoxRows | None) -> dict[str, list[float]]:
+    if boxes is None:
+        return {name: [np.nan] * len(item.observed) for name in NAMES}
+    return {name: values.tolist() for name, values in boxes.at(item.observed, still=item.expt.still).items()}
+
+
+_KNOWN_OR_NONE = (*NAMES, "radial_px", "tangential_px", "d")
+
+
+def _indexed_rows(item: Evidence, columns: Mapping[str, list[float]], valid: list[bool], absent: str) -> list[SpotRow]:
+    """One row for each spot with an index; ``absent``: why none of the experiment is fitted, or ""."""
+    seen, rows = item.observed, []
+    whose = zip(seen.hkl.tolist(), seen.panel.tolist(), seen.frame.tolist(), strict=True)
+    for i, (hkl, panel, frame) in enumerate(whose):
+        reason = absent if valid[i] else "no longer predicted on its panel"
+        values = {name: finite(x[i]) if name in _KNOWN_OR_NONE else x[i] for name, x in columns.items()}
+        held = bool(seen.heldout[i])
+        row = SpotRow(
+            *_place(item, frame),
+            panel,
+            *hkl,
+            observed_frame=None if item.expt.still else frame,
+            counts=float(seen.counts[i]),
+            used=not reason and not held,
+            heldout=held,
+            reason=reason,
+            **values,  # type: ignore[arg-type]
+        )
+        rows.append(row)
+    return rows
+
+
+def _place(item: Evidence, frame: float) -> tuple[int, float]:
+    """The number of the experiment, and the frame of one of its spots: of a still the experiment's number."""
+    number = item.expt.index
+    return number, float(number) if item.expt.still else frame
 
 
 def _rejected_rows(item: Evidence) -> list[SpotRow]:
     """Spots that were found and not indexed, with the reason."""
-    nan, rows = float("nan"), []
+    nan, spots, rows = float("nan"), item.spots, []
     for place, reason in item.rejected:
-        spots = item.spots
-        frame = float(item.expt.index) if item.expt.still else float(spots.frame[place])
-        where = float(spots.fast[place]), float(spots.slow[place])
-        rows.append(
-            SpotRow(frame, int(spots.panel[place]), 0, 0, 0, *where, None if item.expt.still else frame, nan, nan, nan,
-                    nan, float(spots.counts[place]), None, used=False, reason=reason)
-        )  # fmt: skip
+        frame = float(spots.frame[place])
+        row = SpotRow(
+            *_place(item, frame),
+            *(int(spots.panel[place]), 0, 0, 0),
+            observed_fast_px=float(spots.fast[place]),
+            observed_slow_px=float(spots.slow[place]),
+            observed_frame=None if item.expt.still else frame,
+            **dict.fromkeys(("start_fast_px", "start_slow_px", "end_fast_px", "end_slow_px"), nan),
+            counts=float(spots.counts[place]),
+            used=False,
+            reason=reason,
+        )
+        rows.append(row)
     return rows
 
 
-def rms(spots: tuple[SpotRow, ...], *, heldout: bool) -> Pair | None:
+def rms(spots: Sequence[SpotRow], *, heldout: bool) -> Pair | None:
     """rms (fast, slow) of observed − predicted at the end over the used or the held-out spots."""
     rows = [
         (spot.observed_fast_px - spot.end_fast_px, spot.observed_slow_px - spot.end_slow_px)
@@ -58,8 +125,19 @@ def rms(spots: tuple[SpotRow, ...], *, heldout: bool) -> Pair | None:
         and spot.observed_fast_px is not None
         and spot.observed_slow_px is not None
     ]
-    values = np.array([row for row in rows if np.isfinite(row).all()])
+    return rms_of(rows)
+
+
+def rms_of(pairs: Sequence[tuple[float, float]]) -> Pair | None:
+    """rms of the first and of the second numbers of ``pairs`` where both are finite; None where none are."""
+    values = np.array([pair for pair in pairs if np.isfinite(pair).all()])
     if len(values) == 0:
         return None
-    fast, slow = np.sqrt((values**2).mean(0)).tolist()
-    return fast, slow
+    first, second = np.sqrt((values**2).mean(0)).tolist()
+    return first, second
+
+
+def radial_rms(spots: Sequence[SpotRow]) -> Pair | None:
+    """rms (radial, tangential) of observed − predicted at the end over the used spots."""
+    seen = [(s.radial_px, s.tangential_px) for s in spots if s.used]
+    return rms_of([(radial, across) for radial, across in seen if radial is not None and across is not None])

@@ -85,14 +85,12 @@ def context(finding: Finding) -> dict[str, Any]:
 
 def drawings(outcome: Outcome) -> dict[str, Markup | None]:
     """The figures, each None where there is nothing to draw. They are ours, so that they need no escaping."""
-    beam = next(iter(outcome.beams.values()), None)
-    found = None if beam is None else residuals(outcome.spots, outcome.detector_end, beam)
     made = {
         "arrows": residual_arrows(outcome),
         "convergence": figures.convergence(outcome.history),
         "correlation": figures.correlation(outcome.correlation) if outcome.correlation is not None else None,
         "z": figures.z_histogram(outcome.goodness),
-        "resolution": figures.against_resolution(found) if found is not None else None,
+        "resolution": figures.against_resolution(residuals(outcome.spots)),
     }
     return {name: None if drawn is None else Markup(drawn) for name, drawn in made.items()}
 
@@ -213,6 +211,7 @@ def rejection(spot: SpotRow) -> dict[str, str]:
     )
     return {
         "hkl": numbers.minus(f"{spot.h} {spot.k} {spot.l}"),
+        "experiment": str(spot.experiment),
         "panel": str(spot.panel),
         "frame": f"{spot.frame:.1f}",
         "place": f"{place[0]:.1f}, {place[1]:.1f}",
