@@ -31,7 +31,7 @@ from nbtorch.errors import NbtorchError
 from nbtorch.models import Experiment
 from nbtorch.render.excited import excited_reflections
 from nbtorch.render.predict import predict
-from refine.fit.module import FitModule
+from refine.fit.loop import Loop
 from refine.fit.prepare import prepare
 from refine.parameters.moved_experiment import moved_experiment
 from refine.records.journal import Journal
@@ -126,11 +126,10 @@ def fit(start: Path, kind: Kind, *, staged: bool) -> tuple[Experiment, bool]:
         solver=SolverSettings(coarse=staged),
     )
     problem = prepare(settings, Journal())
-    module = FitModule(problem)
-    vars(module)["log"] = lambda *_, **__: None
-    while not module.converged and len(module.history) < settings.solver.max_iterations:
-        module.training_step(None, 0)
-    return moved_experiment(problem.evidence[0].expt, module.values), module.converged
+    loop = Loop(problem)
+    while not loop.converged and len(loop.history) < settings.solver.max_iterations:
+        loop.iterate()
+    return moved_experiment(problem.evidence[0].expt, loop.values), loop.converged
 
 
 @torch.no_grad()

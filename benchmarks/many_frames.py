@@ -20,7 +20,7 @@ import torch
 from benchmarks.measuring import peak_megabytes
 from benchmarks.stills import Stills
 from refine.conclude.conclude import outcome
-from refine.fit.module import FitModule
+from refine.fit.loop import Loop
 from refine.fit.prepare import prepare
 from refine.fit.problem import Problem
 from refine.records.journal import Journal
@@ -62,16 +62,16 @@ def fit(folder: Path, count: int) -> dict[str, Any]:
     )
     before, truth = peak_megabytes(), json.loads((folder / "truth.json").read_text())
     problem = prepare(settings, Journal())
-    module = FitModule(problem)
-    vars(module)["log"] = lambda *_, **__: None
+    module = Loop(problem)
     while not module.converged and len(module.history) < 60:
-        module.training_step(None, 0)
+        module.iterate()
     peak, started = peak_megabytes(), time.process_time()
     result = outcome(problem, module)
     results_s = time.process_time() - started
+    assert problem.by_positions is not None
     off = [errors(problem, values, truth) for values in (problem.by_positions, module.values.values.detach())]
     iterations = sum(row.stage != "positions" for row in module.history)
-    objective = module.objective()
+    objective = module.objective
     return {
         "frames": count,
         "parameters": len(module.values.free),
@@ -95,13 +95,9 @@ def errors(problem: Problem, values: torch.Tensor, truth: dict[str, float]) -> f
     """How far (rms, pixels) the spots are predicted at ``values`` from where they are predicted at the truth."""
     parameters, places = problem.parameters, []
     true = [truth.get(parameter.name, parameter.start) for parameter in parameters.parameters_]
-    now = parameters.values.detach().clone()
     for wanted in (values, torch.tensor(true, dtype=torch.float64)):
-        with torch.no_grad():
-            parameters.values.copy_(wanted)
-        places.append([block.residuals(parameters).value[:, :2] for block in problem.positions().blocks])
-    with torch.no_grad():
-        parameters.values.copy_(now)
+        there = parameters.twin(wanted)
+        places.append([block.residuals(there).value[:, :2] for block in problem.positions().blocks])
     apart = torch.cat([one - other for one, other in zip(*places, strict=True)])
     return float((apart**2).sum(1).mean().sqrt())
 

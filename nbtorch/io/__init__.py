@@ -9,13 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nbtorch.io.amplitudes import Amplitudes, check_against_cell, read_amplitudes
+    from nbtorch.io.amplitudes import Amplitudes, Sample, check_against_cell, check_against_crystals, read_amplitudes
     from nbtorch.io.atomic import atomic_path
     from nbtorch.io.cbf import write_cbf
     from nbtorch.io.expt import ExperimentEntry, ExperimentList, ExptUpdates, read_expt, write_expt
     from nbtorch.io.float_image import read_float_image, write_float_image
     from nbtorch.io.frames import Frame, read_frame
-    from nbtorch.io.masks import open_pixels, read_mask, trusted, valid_pixels
+    from nbtorch.io.masks import open_pixels, read_mask, read_pixel_map, trusted, valid_pixels
     from nbtorch.io.matrix import read_matrix
     from nbtorch.io.pgm import write_pgm
     from nbtorch.io.smv import read_smv, write_smv
@@ -23,13 +23,19 @@ if TYPE_CHECKING:
     from nbtorch.io.table import read_csv, read_json, write_csv, write_json
 
 _HOME = {
-    "nbtorch.io.amplitudes": ("Amplitudes", "check_against_cell", "read_amplitudes"),
+    "nbtorch.io.amplitudes": (
+        "Amplitudes",
+        "Sample",
+        "check_against_cell",
+        "check_against_crystals",
+        "read_amplitudes",
+    ),
     "nbtorch.io.atomic": ("atomic_path",),
     "nbtorch.io.cbf": ("write_cbf",),
     "nbtorch.io.expt": ("ExperimentEntry", "ExperimentList", "ExptUpdates", "read_expt", "write_expt"),
     "nbtorch.io.float_image": ("read_float_image", "write_float_image"),
     "nbtorch.io.frames": ("Frame", "read_frame"),
-    "nbtorch.io.masks": ("open_pixels", "read_mask", "trusted", "valid_pixels"),
+    "nbtorch.io.masks": ("open_pixels", "read_mask", "read_pixel_map", "trusted", "valid_pixels"),
     "nbtorch.io.matrix": ("read_matrix",),
     "nbtorch.io.pgm": ("write_pgm",),
     "nbtorch.io.smv": ("read_smv", "write_smv"),
@@ -44,8 +50,10 @@ __all__ = [
     "ExperimentList",
     "ExptUpdates",
     "Frame",
+    "Sample",
     "atomic_path",
     "check_against_cell",
+    "check_against_crystals",
     "open_pixels",
     "read_amplitudes",
     "read_csv",
@@ -55,6 +63,7 @@ __all__ = [
     "read_json",
     "read_mask",
     "read_matrix",
+    "read_pixel_map",
     "read_smv",
     "read_sources",
     "trusted",

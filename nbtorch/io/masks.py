@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbtorch.config import DetectorConfig, PanelConfig
-from nbtorch.errors import FileError
+from nbtorch.errors import DataError, FileError
 from nbtorch.io.frames import Frame, check_size, read_frame
 from nbtorch.io.paths import MAX_BYTES, find_file, one_line, read_bytes
+from nbtorch.io.pickles import is_pickle, refuse_dials_pickle
 
 Bool = NDArray[np.bool_]
 
@@ -56,9 +57,27 @@ def read_mask(path: str | Path, detector: DetectorConfig) -> tuple[Bool, ...]:
     Any image that ``read_frame`` reads, .npy with one array, or .npz with one array or one a panel. Raises FileError
     for a file that cannot be read (also pickled masks), DataError where its size is not the detector's.
     """
+    return tuple(np.asarray(array != 0) for array in _panel_arrays(path, detector))
+
+
+def read_pixel_map(path: str | Path, detector: DetectorConfig) -> tuple[NDArray[np.float64], ...]:
+    """One number a pixel, such as gain or pedestal: one array [slow, fast] a panel, from the files of ``read_mask``.
+
+    Raises what ``read_mask`` raises, and DataError for numbers that are NaN or infinite.
+    """
+    arrays = tuple(np.asarray(array, dtype=np.float64) for array in _panel_arrays(path, detector))
+    wild = sum(int((~np.isfinite(array)).sum()) for array in arrays)
+    if wild:
+        raise DataError(str(path), f"{wild} of its pixels are NaN or infinite", "Repair it, and mask those pixels")
+    return arrays
+
+
+def _panel_arrays(path: str | Path, detector: DetectorConfig) -> tuple[NDArray[Any], ...]:
     found = find_file(path)
+    if is_pickle(read_bytes(found)[:64]):
+        refuse_dials_pickle(found)
     frame = _numpy_mask(found) if found.suffix in (".npy", ".npz") else read_frame(found)
-    return tuple(np.asarray(array != 0) for array in frame.panel_arrays(detector))
+    return frame.panel_arrays(detector)
 
 
 def _limits(panel: PanelConfig, dtype: np.dtype[np.generic]) -> tuple[float, float]:

@@ -81,7 +81,8 @@ def fit(
         begin(folder, values, {"command": record.command, "started": record.started})
     module = FitModule(problem)
     stopped_by = solve(module, ShoeboxData(problem), request, folder, journal)
-    found = outcome(problem, module)
+    module.loop.begin()  # of a fit that had ended when it was taken up again: its pixels are reported
+    found = outcome(problem, module.loop)
     if not is_first():
         return
     files = input_files(request, [frame.path for frame in found.frames])

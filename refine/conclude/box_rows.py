@@ -75,9 +75,8 @@ def box_rows(objective: PixelObjective, parameters: ParameterSet) -> dict[int, B
         fit, own = objective.fit_boxes(index, spots), each.fit_boxes(index, spots)
         light = torch.where(block.boxes.valid, spots, 0).sum(1)
         unit = float(parameters.changes(block.index)["scale"].detach())
-        scale, sigma = (
-            torch.where((light > 0) & (own.scale_sigma > 0), x, torch.nan) for x in (own.scale, own.scale_sigma)
-        )
+        lit = (light > 0) & (own.scale_sigma > 0)
+        scale, sigma = torch.where(lit, own.scale, torch.nan), torch.where(lit, own.scale_sigma, torch.nan)
         values = (unit * scale, unit * sigma, scale * light, sigma * light, _background(block, own))
         columns = dict(zip(NAMES, (*values, box_chi_square(block, fit)), strict=True))
         mine[block.index] = _rows(block, {name: column.double().numpy() for name, column in columns.items()})

@@ -12,12 +12,12 @@ from refine.conclude.pictures import pictures
 from refine.conclude.refined_models import refined_beams, refined_crystals, refined_detector
 from refine.conclude.sigmas import known_sigmas, which_sigmas
 from refine.conclude.spot_rows import radial_rms, rms, spot_rows
-from refine.fit.module import FitModule
+from refine.fit import of_all
+from refine.fit.loop import Loop
 from refine.fit.problem import Problem
 from refine.parameters.kinds import AMPLITUDE
 from refine.parameters.moved_experiment import moved_experiment
 from refine.parameters.parameter_set import ParameterSet
-from refine.pixels.fit_quality import misfit
 from refine.processes import exchange, total_number
 from refine.records.journal import JournalEntry, merged
 from refine.records.outcome import Outcome, Share
@@ -25,10 +25,10 @@ from refine.records.outcome import Outcome, Share
 _FISHER_UP_TO = 1.2  # mean z² under the spots up to which the model explains the data, and Fisher's sigmas hold
 
 
-def outcome(problem: Problem, module: FitModule) -> Outcome:
+def outcome(problem: Problem, module: Loop) -> Outcome:
     """Everything there is to report."""
-    objective, parameters = module.objective(), module.values
-    z2, _ = misfit(objective, parameters)
+    objective, parameters = module.objective, module.values
+    z2, _ = of_all.misfit(objective, objective.fits(parameters))
     explained = z2 <= _FISHER_UP_TO and module.stage.model_error == 0
     drawings = 0 if explained else problem.settings.solver.bootstrap
     known = known_sigmas(problem, module, drawings) if parameters.free else None
@@ -37,7 +37,7 @@ def outcome(problem: Problem, module: FitModule) -> Outcome:
     closing = [which_sigmas(known, explained, drawings), *_warnings(problem, parameters, z2)]
     crystal = problem.evidence[0].expt.model.crystal.config
     rows, amplitudes = split(rows, crystal, friedel=problem.settings.parameters.friedel)
-    spots = spot_rows(problem, parameters, experiments, box_rows(objective, parameters))
+    spots = spot_rows(problem, parameters, experiments, box_rows(objective, parameters), module.left_out)
     fit_to_pixels = goodness(objective, parameters, z2, module.stage.name)
     detector_end = refined_detector(experiments[0].detector)
     return Outcome(
@@ -50,7 +50,7 @@ def outcome(problem: Problem, module: FitModule) -> Outcome:
         message=module.message,
         history=tuple(module.history),
         spots=spots,
-        frames=frame_rows(problem, spots, parameters),
+        frames=frame_rows(problem, spots, module),
         images=pictures(objective, parameters),
         goodness=with_positions(fit_to_pixels, radial_rms(spots)),
         detector_start=problem.scene.document.entries[0].detector,
@@ -63,7 +63,7 @@ def outcome(problem: Problem, module: FitModule) -> Outcome:
         rms_heldout_px=rms(spots, heldout=True),
         solve_wall_s=module.wall_s,
         solve_cpu_s=total_number(module.cpu_s),
-        journal=merged(*exchange(problem.journal.entries), closing),
+        journal=merged(*exchange(module.journal.entries), closing),
         processes=tuple(exchange(Share(tuple(block.index for block in objective.blocks), module.cpu_s))),
     )
 

@@ -8,23 +8,23 @@ from dataclasses import replace
 from statistics import median
 
 from refine.conclude.spot_rows import rms
+from refine.fit.loop import Loop
 from refine.fit.problem import Problem
 from refine.parameters.kinds import SCALE
-from refine.parameters.parameter_set import ParameterSet
 from refine.records.outcome import FrameRow, SpotRow
 
 OfFrame = dict[tuple[int, int], list[SpotRow]]
 
 
-def frame_rows(problem: Problem, spots: Sequence[SpotRow], parameters: ParameterSet) -> tuple[FrameRow, ...]:
+def frame_rows(problem: Problem, spots: Sequence[SpotRow], module: Loop) -> tuple[FrameRow, ...]:
     """One row a frame, those that failed too, in the order of the experiments."""
     of_frame, all_lost = used_by_frame(spots), problem.lost_frames()
     of_experiment = {row.index: [replace(row, experiment=row.index)] for row in problem.failed}
     for item in problem.evidence:
         number = item.expt.index
         rows = of_experiment.setdefault(number, [])
-        shared = _shared_scale(parameters, number)
-        absent = problem.left_out.get(number, "")
+        shared = _shared_scale(module, number)
+        absent = module.left_out.get(number, "")
         for frame, path in enumerate(item.expt.images):
             here = of_frame.get((number, number if item.expt.still else frame), [])
             pair = rms(here, heldout=False)
@@ -54,10 +54,11 @@ def used_by_frame(spots: Sequence[SpotRow]) -> OfFrame:
     return found
 
 
-def _shared_scale(parameters: ParameterSet, experiment: int) -> float | None:
+def _shared_scale(module: Loop, experiment: int) -> float | None:
     """The scale of the crystal, where its spots have one; None where each has its own."""
-    place = parameters.index_of(SCALE, experiment)
-    return float(parameters.values.detach()[place]) if place in parameters.free else None
+    if module.objective.free_scales:
+        return None
+    return float(module.values.values.detach()[module.values.index_of(SCALE, experiment)])
 
 
 def _median_scale(spots: Sequence[SpotRow]) -> float | None:

@@ -6,24 +6,23 @@ from dataclasses import replace
 
 import torch
 
-from refine.fit.module import FitModule
+from refine.fit.loop import Loop
 from refine.fit.problem import Problem
 from refine.least_squares.bootstrap import bootstrap_sigmas
-from refine.least_squares.objective import Objective
+from refine.least_squares.objective import DataObjective, Joint
 from refine.least_squares.uncertainty import Uncertainty, uncertainty
 from refine.parameters.gauge import gauge_directions
 from refine.records.journal import JournalEntry
 
 
-def known_sigmas(problem: Problem, module: FitModule, drawings: int) -> Uncertainty:
+def known_sigmas(problem: Problem, module: Loop, drawings: int) -> Uncertainty:
     """Of the pixels, or of the positions where the geometry is theirs; with a bootstrap of as many ``drawings``."""
-    objective: Objective = module.objective()
+    objective: DataObjective = module.objective
     parameters = module.values
     if module.by_positions:
-        parameters.release(problem.moved_by_positions)
         objective = positions = problem.positions(fitted=True)
         positions.estimate_spread(parameters)
-    here = objective.linearize(parameters)
+    here = Joint(objective).linearize(parameters)
     gauge = gauge_directions(parameters, problem.scene.detector, problem.scene.experiments[0].index)
     known = uncertainty(objective, parameters, here, gauge)
     if drawings == 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,14 +26,18 @@ def spot_rows(
     parameters: ParameterSet,
     experiments: Sequence[Experiment],
     boxes: Mapping[int, BoxRows],
+    left_out: Mapping[int, str],
 ) -> tuple[SpotRow, ...]:
-    """One row a spot found, indexed or not. ``experiments`` as refined; ``boxes`` by number of experiment."""
+    """One row a spot found, indexed or not. ``experiments``: the refined ones of ``problem.evidence``.
+
+    ``boxes`` and ``left_out``, why no pixels of an experiment are fitted, go by its number.
+    """
     rows: list[SpotRow] = []
     for item, start, experiment in zip(problem.evidence, problem.start_px, experiments, strict=True):
         end, valid = predicted_centres(problem, item, parameters)
         columns = _positions(item, start, end) | _residuals(item, end, experiment)
         columns |= _of_boxes(item, boxes.get(item.expt.index))
-        rows += _indexed_rows(item, columns, valid.tolist(), problem.left_out.get(item.expt.index, ""))
+        rows += _indexed_rows(item, columns, valid.tolist(), left_out.get(item.expt.index, ""))
         rows += _rejected_rows(item)
     return tuple(rows)
 
@@ -40,13 +45,10 @@ def spot_rows(
 def _positions(item: Evidence, start: Tensor, end: np.ndarray) -> dict[str, list[float]]:
     """Where each spot was seen, and predicted at the start and at the end."""
     seen = item.observed
-    pairs = {"observed": (seen.fast, seen.slow), "start": start.unbind(1), "end": torch.as_tensor(end[:, :2]).unbind(1)}
-    return {
-        f"{name}_{axis}_px": x.tolist() for name, pair in pairs.items() for axis, x in zip(_AXES, pair, strict=True)
-    }
-
-
-_AXES = ("fast", "slow")
+    observed = torch.stack([seen.fast, seen.slow], dim=1)
+    pairs = {"observed": observed, "start": start, "end": torch.as_tensor(end)}
+    axes = list(enumerate(("fast", "slow")))
+    return {f"{name}_{axis}_px": pair[:, i].tolist() for name, pair in pairs.items() for i, axis in axes}
 
 
 def _residuals(item: Evidence, end: np.ndarray, experiment: Experiment) -> dict[str, list[float]]:
@@ -64,7 +66,7 @@ def _of_boxes(item: Evidence, boxes: BoxRows | None) -> dict[str, list[float]]:
     return {name: values.tolist() for name, values in boxes.at(item.observed, still=item.expt.still).items()}
 
 
-_KNOWN_OR_NONE = (*NAMES, "radial_px", "tangential_px", "d")
+_FINITE = (*NAMES, "radial_px", "tangential_px", "d")
 
 
 def _indexed_rows(item: Evidence, columns: Mapping[str, list[float]], valid: list[bool], absent: str) -> list[SpotRow]:
@@ -73,20 +75,11 @@ def _indexed_rows(item: Evidence, columns: Mapping[str, list[float]], valid: lis
     whose = zip(seen.hkl.tolist(), seen.panel.tolist(), seen.frame.tolist(), strict=True)
     for i, (hkl, panel, frame) in enumerate(whose):
         reason = absent if valid[i] else "no longer predicted on its panel"
-        values = {name: finite(x[i]) if name in _KNOWN_OR_NONE else x[i] for name, x in columns.items()}
+        values: dict[str, Any] = {name: finite(x[i]) if name in _FINITE else x[i] for name, x in columns.items()}
+        values |= {"observed_frame": None if item.expt.still else frame, "counts": float(seen.counts[i])}
         held = bool(seen.heldout[i])
-        row = SpotRow(
-            *_place(item, frame),
-            panel,
-            *hkl,
-            observed_frame=None if item.expt.still else frame,
-            counts=float(seen.counts[i]),
-            used=not reason and not held,
-            heldout=held,
-            reason=reason,
-            **values,  # type: ignore[arg-type]
-        )
-        rows.append(row)
+        values |= {"used": not reason and not held, "heldout": held, "reason": reason}
+        rows.append(SpotRow(*_place(item, frame), panel, *hkl, **values))
     return rows
 
 
@@ -107,7 +100,10 @@ def _rejected_rows(item: Evidence) -> list[SpotRow]:
             observed_fast_px=float(spots.fast[place]),
             observed_slow_px=float(spots.slow[place]),
             observed_frame=None if item.expt.still else frame,
-            **dict.fromkeys(("start_fast_px", "start_slow_px", "end_fast_px", "end_slow_px"), nan),
+            start_fast_px=nan,
+            start_slow_px=nan,
+            end_fast_px=nan,
+            end_slow_px=nan,
             counts=float(spots.counts[place]),
             used=False,
             reason=reason,

@@ -11,13 +11,14 @@ from nbtorch.config import Exposure, RenderSettings
 from nbtorch.errors import DataError
 from nbtorch.models import StructureFactors
 from nbtorch.render.excited import excited_reflections
-from refine.fit.problem import Problem, position_block
+from refine.fit.problem import Problem
 from refine.frames.shoeboxes import BoxPlan, cut, plan_boxes
 from refine.indexing.assignment import Evidence
 from refine.parameters.kinds import AMPLITUDE
 from refine.parameters.moved_experiment import moved_experiment
 from refine.parameters.parameter_set import ParameterSet
 from refine.pixels.block import Block
+from refine.positions.position_block import block_of
 from refine.processes import exchange
 
 
@@ -61,7 +62,7 @@ def observed_plan(problem: Problem, evidence: Evidence, parameters: ParameterSet
 
 def predicted_centres(problem: Problem, evidence: Evidence, parameters: ParameterSet) -> tuple[np.ndarray, np.ndarray]:
     """Predicted (fast, slow, frame) [n, 3] of the observed spots at the current values, and their validity [n]."""
-    block = position_block(evidence.expt, evidence.observed, problem.settings.detector.parallax)
+    block = block_of(evidence.expt, evidence.observed, problem.settings.detector.parallax)
     with torch.no_grad():
         value, valid = block.predicted(parameters.changes(evidence.expt.index))
     centre = value.numpy().copy()
@@ -93,6 +94,7 @@ def bright_plan(problem: Problem, evidence: Evidence, parameters: ParameterSet) 
     held = {tuple(row) for row in evidence.observed.hkl[evidence.observed.heldout].tolist()}
     seen = np.array([tuple(row) not in held for row in plan.hkl.tolist()])
     bright = plan[(expected.numpy() >= problem.settings.loss.min_counts) & seen]
+    # a cache of the disk: what it lets go of here is read again where it is needed after all
     problem.stacks[evidence.expt.index].keep(bright, observed_plan(problem, evidence, parameters))
     return bright
 
@@ -109,8 +111,8 @@ def of_refined(plan: BoxPlan, parameters: ParameterSet, factors: StructureFactor
     return plan[np.isin(factors.slots(torch.as_tensor(plan.hkl)).numpy(), slots)]
 
 
-def find_amplitudes(blocks: Sequence[Block], parameters: ParameterSet) -> None:
-    """Find the amplitudes that shine in the boxes of ``blocks`` and hold the others, which no pixel would tell."""
+def hold_dark_amplitudes(blocks: Sequence[Block], parameters: ParameterSet) -> None:
+    """Let ``blocks`` know which free amplitudes shine in their boxes, and hold the others: no pixel tells them."""
     amplitudes = {i for i in parameters.free if parameters.parameters_[i].kind == AMPLITUDE}
     if not amplitudes:
         return

@@ -161,7 +161,7 @@ def solve(
     if not getattr(module, "converged"):  # noqa: B009 - see StopWhenConverged
         count = request.fit.solver.max_iterations
         why = f"stopped by {asked.stopped_by}" if asked.stopped_by else f"{count} iterations were not enough"
-        vars(module)["message"] = why
+        setattr(module, "message", why)  # noqa: B010 - as above
     return asked.stopped_by
 
 

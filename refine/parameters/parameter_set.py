@@ -10,6 +10,7 @@ from __future__ import annotations
 import fnmatch
 import math
 from collections.abc import Collection, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -163,6 +164,17 @@ class ParameterSet(nn.Module):
         self.shared = [i for i in self.free if self.parameters_[i].block is None]
         blocks = range(len(self._tensors))
         self.local = [[i for i in self.free if self.parameters_[i].block == block] for block in blocks]
+
+    def twin(self, values: Tensor | None = None, free: Collection[int] | None = None) -> ParameterSet:
+        """The same parameters with ``values`` [T] and ``free`` of their own (None: as they are here), to be tried."""
+        kept = (self.parameters_, self._tensors, self._maps, self._places)
+        twin = deepcopy(self, {id(part): part for part in kept})
+        if values is not None:
+            with torch.no_grad():
+                twin.values.copy_(values)
+        if free is not None:
+            twin.release(free)
+        return twin
 
     def of_block(self, block: int) -> list[int]:
         """Indices of the free parameters that move ``block``: the shared ones, then its own."""

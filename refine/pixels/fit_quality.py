@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,7 +14,6 @@ from refine.pixels.block import Block
 from refine.pixels.losses import huber_weight
 from refine.pixels.nuisance import BoxFit
 from refine.pixels.objective import PixelObjective
-from refine.processes import gathered, total
 
 _HUBER = 2.0
 
@@ -21,22 +21,31 @@ _HUBER = 2.0
 def misfit(
     objective: PixelObjective, parameters: ParameterSet, fits: Sequence[BoxFit] | None = None
 ) -> tuple[float, float]:
+    """:func:`misfit_of` the objective's blocks. ``fits``: at the current values, where they are known."""
+    return misfit_of(misfit_sums(objective, objective.fits(parameters) if fits is None else fits))
+
+
+def misfit_of(sums: Tensor) -> tuple[float, float]:
     """Mean z² over all pixels under spots, and the model_error that makes up for its excess: m² = Σ(y² − v)/Σs².
 
     Sums, not a mean of ratios: the faint tails that a Gaussian lacks would else make the bright pixels count for
-    nothing. ``fits``: at the current values, where they are known.
+    nothing. ``sums`` [4] are those of :func:`misfit_sums`, of as many blocks as are to count.
     """
-    sums = torch.zeros(4, dtype=torch.float64)  # pixels, Σz², Σ(y² − v), Σs²
-    fits = objective.fits(parameters) if fits is None else fits
+    pixels, z2, beyond, signal = sums.tolist()
+    if pixels == 0:
+        return 1.0, 0.0
+    return z2 / pixels, (max(beyond, 0.0) / max(signal, 1e-300)) ** 0.5
+
+
+def misfit_sums(objective: PixelObjective, fits: Sequence[BoxFit]) -> Tensor:
+    """Pixels under spots, Σz², Σ(y² − v) and Σs² [4] of the objective's blocks, whose nuisances are ``fits``."""
+    sums = torch.zeros(4, dtype=torch.float64)
     for block, fit, noise in zip(objective.blocks, fits, objective.noise, strict=True):
         under = _under_spot(block, fit)
         y2, s2, weight = ((block.boxes.counts - fit.total) ** 2)[under], (fit.signal**2)[under], fit.weight[under]
         excess = y2 - (1 / weight - noise.model_error**2 * s2)
         sums += torch.stack([under.sum(), (y2 * weight).sum(), excess.sum(), s2.sum()])
-    pixels, z2, beyond, signal = total(sums).tolist()
-    if pixels == 0:
-        return 1.0, 0.0
-    return z2 / pixels, (max(beyond, 0.0) / max(signal, 1e-300)) ** 0.5
+    return sums
 
 
 def box_chi_square(block: Block, fit: BoxFit) -> Tensor:
@@ -53,30 +62,47 @@ def _under_spot(block: Block, fit: BoxFit) -> Tensor:
     return block.boxes.valid & (fit.signal**2 * fit.weight > 0.1)
 
 
+class StrongScales(NamedTuple):
+    """Of one experiment's strong boxes: the ``median`` of their scales (NaN without any), and each one's relative
+    distance from it [n]."""
+
+    median: float
+    scatter: Tensor
+
+
 def scale_scatter(blocks: Sequence[Block], fits: Sequence[BoxFit]) -> tuple[float, dict[int, float]]:
+    """:func:`scatter_of` the scales of ``blocks``."""
+    return scatter_of(strong_scales(blocks, fits))
+
+
+def scatter_of(found: Mapping[int, StrongScales]) -> tuple[float, dict[int, float]]:
     """Median relative scatter of the strong boxes' scales about their experiment's median, and those medians.
 
     Without medians where an experiment has no strong box.
     """
-    found: dict[int, tuple[float, Tensor]] = {}
+    if any(math.isnan(median) for median, _ in found.values()):
+        return math.inf, {}
+    scatter = torch.cat([scatter for _, scatter in found.values()])
+    return float(scatter.median()), {expt: median for expt, (median, _) in found.items()}
+
+
+def strong_scales(blocks: Sequence[Block], fits: Sequence[BoxFit]) -> dict[int, StrongScales]:
+    """The scales of the strong boxes of each block, by the number of its experiment."""
+    found: dict[int, StrongScales] = {}
     for block, fit in zip(blocks, fits, strict=True):
         strong = fit.scale > 10 * fit.scale_sigma
         if int(strong.sum()) < 3:
             strong = fit.scale > 0
         scale = fit.scale[strong]
         if len(scale) == 0:
-            found[block.index] = (math.nan, scale)
+            found[block.index] = StrongScales(math.nan, scale)
             continue
         weight = (scale / fit.scale_sigma[strong].clamp(min=1e-300)) ** 2
         order = scale.argsort()
         half = int(torch.searchsorted(weight[order].cumsum(0), 0.5 * weight.sum()))
         median = float(scale[order][min(half, len(scale) - 1)])
-        found[block.index] = (median, (scale / median - 1).abs())
-    of_all = gathered(found)
-    if any(math.isnan(median) for median, _ in of_all.values()):
-        return math.inf, {}
-    scatter = torch.cat([scatter for _, scatter in of_all.values()])
-    return float(scatter.median()), {expt: median for expt, (median, _) in of_all.items()}
+        found[block.index] = StrongScales(median, (scale / median - 1).abs())
+    return found
 
 
 def robust_weights(blocks: Sequence[Block], fits: Sequence[BoxFit]) -> list[Tensor]:

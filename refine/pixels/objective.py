@@ -7,22 +7,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from refine.least_squares.normal import BlockNormal, assemble, joint
-from refine.least_squares.objective import Linearization
-from refine.least_squares.restraint_terms import restrained, restraint_loss
+from refine.least_squares.normal import BlockNormal
+from refine.least_squares.objective import BlockParts, DataObjective, Linearization
 from refine.parameters.panel_columns import PanelColumns, Scores
 from refine.parameters.parameter_set import ParameterSet
 from refine.pixels.block import Block
 from refine.pixels.losses import Noise, chi_square, deviance
 from refine.pixels.nuisance import BoxFit, Effects, project, solve_boxes, solve_held, solve_nearby
 from refine.pixels.spot_errors import SpotErrors
-from refine.processes import is_first, total_number
 
 
-class PixelObjective:
+class PixelObjective(DataObjective):
     """The data of this process's blocks and how they are compared with the model.
-
-    Losses and normal equations are those of the blocks of all processes.
 
     free_scales: every box has a scale of its own (solved inside the loss); otherwise each block's "scale" is one of
     its parameters. ``box_weights``: [B] of each block, robust weights. ``errors``: of single spots, where they are not
@@ -40,12 +36,17 @@ class PixelObjective:
         errors: SpotErrors | None = None,
         held: Sequence[BoxFit] | None = None,
     ) -> None:
-        self.blocks = tuple(blocks)
+        self._blocks = tuple(blocks)
         self.noise = tuple(noise)
         self.box_weights = tuple(box_weights)
         self.free_scales = free_scales
         self.errors = errors
         self.held = held
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """This process's blocks."""
+        return self._blocks
 
     def fit_boxes(self, block: int, model: Tensor, start: BoxFit | None = None) -> BoxFit:
         """The nuisances of ``block`` given its rendered spots [B, Q]; ``start``: those of a model close by."""
@@ -78,9 +79,9 @@ class PixelObjective:
         spread = torch.where(fit.weight > 0, 1 / fit.weight, 1)
         return torch.where(boxes.valid, chi_square(boxes.counts, fit.total, spread), 0).sum(1) + fit.penalty
 
-    def loss(self, parameters: ParameterSet, held: Linearization | None = None) -> float:
-        """The loss at the current values, weights as in ``held``."""
-        total = restraint_loss(parameters) if is_first() else 0.0
+    def losses(self, parameters: ParameterSet, held: Linearization | None = None) -> list[float]:
+        """The loss of every block at the current values, weights as in ``held``."""
+        found = []
         for index, block in enumerate(self.blocks):
             model = block.model(parameters)
             if held is None:
@@ -89,24 +90,25 @@ class PixelObjective:
                 fit = self.fit_boxes(index, model, held.held[index])
             else:
                 fit = self._fit_held(index, model, held.held[index])
-            total += float((self.box_weights[index] * self.box_losses(index, fit)).sum())
-        return total_number(total)
+            found.append(self._block_loss(index, fit))
+        return found
+
+    def _block_loss(self, index: int, fit: BoxFit) -> float:
+        return float((self.box_weights[index] * self.box_losses(index, fit)).sum())
 
     @torch.no_grad()
-    def linearize(self, parameters: ParameterSet) -> Linearization:
-        """Loss and normal equations at the current values; fits and scores of this process's blocks."""
-        fits, scores, normals = [], [], []
-        loss = restraint_loss(parameters) if is_first() else 0.0
+    def parts(self, parameters: ParameterSet) -> BlockParts:
+        """Losses, normal equations, fits and scores of every block at the current values."""
+        losses, fits, scores, normals = [], [], [], []
         for index, block in enumerate(self.blocks):
             model, columns = block.panel_columns(parameters)
             fit = self.fit_boxes(index, model)
             score = self._scores(index, model, columns, fit)
-            loss += float((self.box_weights[index] * self.box_losses(index, fit)).sum())
+            losses.append(self._block_loss(index, fit))
             fits.append(fit)
             scores.append(score)
             normals.append(BlockNormal(*score.total()))
-        own = assemble(normals, len(parameters.shared), [block.index for block in self.blocks])
-        return Linearization(total_number(loss), restrained(joint(own), parameters), tuple(fits), tuple(scores))
+        return BlockParts(tuple(losses), tuple(normals), tuple(fits), tuple(scores))
 
     def _scores(self, index: int, model: Tensor, jacobian: PanelColumns, fit: BoxFit) -> Scores:
         """Per-box gradient and Gauss–Newton matrix, with the nuisances projected out."""

@@ -11,14 +11,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from refine.least_squares.normal import BlockNormal, assemble, joint
-from refine.least_squares.objective import Linearization
-from refine.least_squares.restraint_terms import restrained, restraint_loss
+from refine.least_squares.normal import BlockNormal
+from refine.least_squares.objective import BlockParts, DataObjective, Linearization
 from refine.parameters.panel_columns import Scores
 from refine.parameters.parameter_set import ParameterSet
 from refine.positions.position_block import PositionBlock, Residuals
 from refine.positions.position_packs import packs_of
-from refine.processes import is_first, listed, total_number
 
 _LEAST = {"pixel": 0.1, "frame": 0.05, "excitation": 2e-5}  # spreads below which residuals are taken as equal
 _CAUCHY = (
@@ -34,16 +32,19 @@ def _curvature(weight: Tensor) -> Tensor:
     return 1 - 2 / 3 * (1 - weight)
 
 
-class PositionObjective:
-    """Robust least squares over the positions of all experiments: an objective of :mod:`refine.least_squares`.
-
-    ``blocks`` and ``spread`` are this process's; the loss, its derivatives and the rms are those of all processes.
-    """
+class PositionObjective(DataObjective):
+    """Robust least squares over the positions of this process's experiments: an objective of
+    :mod:`refine.least_squares`."""
 
     def __init__(self, blocks: Sequence[PositionBlock]) -> None:
-        self.blocks = tuple(blocks)
+        self._blocks = tuple(blocks)
         self.spread = [torch.ones(3, dtype=torch.float64) for _ in blocks]
         self._packs = packs_of(blocks)
+
+    @property
+    def blocks(self) -> tuple[PositionBlock, ...]:
+        """This process's blocks."""
+        return self._blocks
 
     def residuals(self, parameters: ParameterSet) -> list[Residuals]:
         """Observed − predicted of every block at the current values."""
@@ -78,18 +79,18 @@ class PositionObjective:
         scaled = torch.where(valid[:, None], scaled * block.sharpness, 0)
         return scaled, 1 / (1 + (scaled**2).sum(1, keepdim=True) / (3 * _CAUCHY**2))
 
-    def loss(self, parameters: ParameterSet, held: Linearization | None = None) -> float:
-        """Σ c²·ln(1 + r²/c²) over the spots, and the restraints."""
-        total = restraint_loss(parameters) if is_first() else 0.0
+    def losses(self, parameters: ParameterSet, held: Linearization | None = None) -> list[float]:
+        """Σ c²·ln(1 + r²/c²) over the spots of every block."""
         self.residuals(parameters)
+        found = []
         for number in range(len(self.blocks)):
             scaled, _ = self._weighted(number, parameters)
-            total += float((3 * _CAUCHY**2 * torch.log1p((scaled**2).sum(1) / (3 * _CAUCHY**2))).sum())
-        return total_number(total)
+            found.append(float((3 * _CAUCHY**2 * torch.log1p((scaled**2).sum(1) / (3 * _CAUCHY**2))).sum()))
+        return found
 
     @torch.no_grad()
-    def linearize(self, parameters: ParameterSet) -> Linearization:
-        """Loss and normal equations at the current values."""
+    def parts(self, parameters: ParameterSet) -> BlockParts:
+        """Losses, normal equations and scores of every block at the current values."""
         normals, scores = [], []
         for number, (block, columns) in enumerate(zip(self.blocks, self._jacobians(parameters), strict=True)):
             columns = columns * (block.sharpness / self.spread[number])[:, :, None]
@@ -99,14 +100,21 @@ class PositionObjective:
             score = Scores(torch.einsum("nki,nk->ni", weighted, scaled), curved)
             scores.append(score)
             normals.append(BlockNormal(*score.total()))
-        own = assemble(normals, len(parameters.shared), [block.index for block in self.blocks])
-        return Linearization(self.loss(parameters), restrained(joint(own), parameters), (), tuple(scores))
+        return BlockParts(tuple(self.losses(parameters)), tuple(normals), (), tuple(scores))
 
-    def rms(self, parameters: ParameterSet) -> tuple[float, float]:
-        """rms (fast, slow) in pixels over the spots of all experiments."""
+    def offsets(self, parameters: ParameterSet) -> Tensor:
+        """Observed − predicted (fast, slow) in pixels [n, 2] of the spots with a valid prediction."""
         rows = [torch.zeros(0, 2, dtype=torch.float64)]
         for residual, valid in self.residuals(parameters):
             rows.append(residual[valid][:, :2])
-        both = torch.cat(listed([torch.cat(rows)]))
-        fast, slow = (both**2).mean(0).sqrt().tolist() if len(both) else (float("nan"), float("nan"))
-        return fast, slow
+        return torch.cat(rows)
+
+    def rms(self, parameters: ParameterSet) -> tuple[float, float]:
+        """rms (fast, slow) in pixels over the spots of the blocks; NaN where there are none."""
+        return rms_of(self.offsets(parameters))
+
+
+def rms_of(offsets: Tensor) -> tuple[float, float]:
+    """rms (fast, slow) of ``offsets`` [n, 2]; NaN where there are none."""
+    fast, slow = (offsets**2).mean(0).sqrt().tolist() if len(offsets) else (float("nan"), float("nan"))
+    return fast, slow

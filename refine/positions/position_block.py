@@ -18,6 +18,7 @@ from nbtorch.units import DEGREES
 from refine.parameters.panel_columns import Directions, directions
 from refine.parameters.parameter_set import ParameterSet
 from refine.positions.position_packs import PositionPack
+from refine.scene.scene import FitExperiment
 from refine.spots.observations import Observations
 
 
@@ -129,6 +130,12 @@ class PositionBlock:
         if self._along is None or self._along[0][0] is not parameters or self._along[0][1] != asked[1]:
             self._along = asked, directions(parameters, place, self.positions.experiment.detector)
         return self._along[1]
+
+
+def block_of(expt: FitExperiment, observed: Observations, parallax: str) -> PositionBlock:
+    """The positions of the spots ``observed`` on the frames of ``expt``."""
+    scan = None if expt.still else expt.entry.scan
+    return PositionBlock(expt.index, Positions(expt.model, observed, scan, expt.exposures(1)[0], parallax))
 
 
 def _sharpness(seen: Observations, share: Tensor, *, still: bool) -> Tensor:

@@ -15,6 +15,7 @@ from itertools import combinations
 import torch
 
 from refine.least_squares.levenberg_marquardt import LevenbergMarquardt
+from refine.least_squares.objective import Joint
 from refine.least_squares.restraint_terms import restraint_loss
 from refine.parameters.parameter_set import ParameterSet
 from refine.positions.objective import PositionObjective
@@ -70,7 +71,7 @@ def choose(
     losses, price = {}, math.log(numbers)
     for kinds in fair:
         parameters = _fitted(objective, sets[kinds], widest if kinds == fair[-1] else constant)
-        losses[kinds] = objective.loss(parameters) - restraint_loss(parameters)
+        losses[kinds] = Joint(objective).loss(parameters) - restraint_loss(parameters)
     extra = {kinds: len(sets[kinds].free) - len(constant.free) for kinds in fair}
     best = agreed(min(fair, key=lambda kinds: losses[kinds] + price * extra[kinds]))
     shown = best or fair[-1]
@@ -117,7 +118,7 @@ def _fitted(objective: PositionObjective, parameters: ParameterSet, start: Param
     carry_over(start, parameters)
     solver = LevenbergMarquardt()
     for _ in range(_STEPS):
-        step = solver.step(objective, parameters)
+        step = solver.step(Joint(objective), parameters)
         if not step.accepted or step.move < 0.05:
             break
     return parameters

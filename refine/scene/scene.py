@@ -23,7 +23,7 @@ from refine.scene.shared_amplitudes import shared_values
 from refine.settings.fit_settings import FitSettings
 
 MOSAIC_DOMAINS = 14  # enough for a smooth spot, and even about all axes
-DEFAULT_N_CELLS = (20.0, 20.0, 20.0)  # until the width of the spots says better
+DEFAULT_N_CELLS = 20.0  # of a crystal as large along all axes, until the width of the spots says better
 
 
 @dataclass(frozen=True)
@@ -143,10 +143,17 @@ def crystal_for_fit(entry: ExperimentEntry, settings: FitSettings, frames: int) 
     return replace(
         entry.crystal,
         shape=settings.render.shape,
-        n_cells=settings.crystal.n_cells or DEFAULT_N_CELLS,
+        n_cells=settings.crystal.n_cells or default_n_cells(entry.crystal),
         mosaic=MosaicConfig(spread, domains),
         knots=knots,
     )
+
+
+def default_n_cells(crystal: CrystalConfig) -> tuple[float, float, float]:
+    """Cells along each axis of a crystal of one size: then another size does not move where a still's spots lie."""
+    a, b, c = crystal.cell[:3]
+    size = DEFAULT_N_CELLS * (a * b * c) ** (1 / 3)
+    return size / a, size / b, size / c
 
 
 def structure_factors(document: ExperimentList, settings: FitSettings, journal: Journal) -> StructureFactors:

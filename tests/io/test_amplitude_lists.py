@@ -75,7 +75,7 @@ def test_a_text_list_that_cannot_be_used_is_refused(
 def test_a_text_list_has_no_columns_to_name(tmp_path: Path) -> None:
     (tmp_path / "f.hkl").write_text("1 2 3 4\n")
     with pytest.raises(DataError, match="no named columns"):
-        read_amplitudes(tmp_path / "f.hkl", column="F")
+        read_amplitudes(tmp_path / "f.hkl", column="FP")
 
 
 def test_binary_rubbish_is_refused(tmp_path: Path) -> None:

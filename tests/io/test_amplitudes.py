@@ -183,13 +183,13 @@ def test_systematic_absences_of_intensities_become_zero(tmp_path: Path) -> None:
     assert any("1 systematic absences became 0" in note for note in read.notes)
 
 
-def test_nan_amplitudes_are_refused_counted_and_dropped_only_when_asked(tmp_path: Path) -> None:
+def test_nan_amplitudes_are_dropped_and_counted_and_refused_when_asked(tmp_path: Path) -> None:
     rows = [(1, 2, 3, 10), (1, 2, 4, np.nan), (1, 2, 5, np.nan)]
     path = mtz(tmp_path / "f.mtz", [("F", "F")], rows)
     with pytest.raises(DataError, match=r"column F of .*f\.mtz.*2 of 3 amplitudes are NaN"):
-        read_amplitudes(path)
-    read = read_amplitudes(path, missing="drop")
-    assert read.n_unique == 1
+        read_amplitudes(path, missing="error")
+    read = read_amplitudes(path)
+    assert (read.n_unique, read.dropped) == (1, 2)
     assert any("2 reflections without a value" in note for note in read.notes)
     with pytest.raises(DataError, match="error, drop"):
         read_amplitudes(path, missing="ignore")  # type: ignore[arg-type]

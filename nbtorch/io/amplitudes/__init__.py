@@ -9,17 +9,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nbtorch.io.amplitudes.check import check_against_cell
+    from nbtorch.io.amplitudes.check import check_against_cell, check_against_crystals
     from nbtorch.io.amplitudes.read import read_amplitudes
-    from nbtorch.io.amplitudes.types import Amplitudes
+    from nbtorch.io.amplitudes.types import Amplitudes, ColumnChoice, Sample
 
 _MODULE_OF = {
     "Amplitudes": "nbtorch.io.amplitudes.types",
+    "ColumnChoice": "nbtorch.io.amplitudes.types",
+    "Sample": "nbtorch.io.amplitudes.types",
     "check_against_cell": "nbtorch.io.amplitudes.check",
+    "check_against_crystals": "nbtorch.io.amplitudes.check",
     "read_amplitudes": "nbtorch.io.amplitudes.read",
 }
 
-__all__ = ["Amplitudes", "check_against_cell", "read_amplitudes"]
+__all__ = [
+    "Amplitudes",
+    "ColumnChoice",
+    "Sample",
+    "check_against_cell",
+    "check_against_crystals",
+    "read_amplitudes",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from nbtorch.config import CrystalConfig
 from nbtorch.errors import DataError
 from nbtorch.io.amplitudes.symmetry import laue_rotations
-from nbtorch.io.amplitudes.types import Amplitudes, Cell
+from nbtorch.io.amplitudes.types import CELL_TOLERANCE, Amplitudes, Cell, cell_difference
 
-#: Largest relative difference of a cell length or angle. Cell and wavelength always come from the experiment.
-CELL_TOLERANCE = 0.02
+
+def check_against_crystals(amplitudes: Amplitudes, crystals: Mapping[int, CrystalConfig]) -> tuple[str, ...]:
+    """:func:`check_against_cell` for every crystal of a fit (experiment number → crystal): what to say, each once.
+
+    Raises DataError naming the experiments whose crystal the amplitudes do not fit.
+    """
+    notes: dict[str, list[int]] = {}
+    refused: dict[int, DataError] = {}
+    for number, crystal in crystals.items():
+        try:
+            for note in check_against_cell(amplitudes, crystal):
+                notes.setdefault(note, []).append(number)
+        except DataError as error:
+            refused[number] = error
+    if refused:
+        first = next(iter(refused.values()))
+        few = ", ".join(str(number) for number in list(refused)[:10]) + (", …" if len(refused) > 10 else "")
+        raise DataError(
+            first.given,
+            f"{len(refused)} of {len(crystals)} crystals are of another kind (experiment {few}); {first.why}",
+            f"Fit each crystal form with its own amplitudes (leave out the other experiments). {first.change}",
+        )
+    everywhere = len(notes) == 1 or all(len(numbers) == len(crystals) for numbers in notes.values())
+    return tuple(
+        note if everywhere else f"experiment {', '.join(str(n) for n in numbers[:10])}: {note}"
+        for note, numbers in notes.items()
+    )
 
 
 def check_against_cell(amplitudes: Amplitudes, crystal: CrystalConfig) -> tuple[str, ...]:
-    """What the report should say about the two; empty where they agree.
+    """What the report should say about the two; empty where they agree. Cell and wavelength are the experiment's.
 
     Raises DataError where the Laue class differs or a cell length or angle is off by more than 2 %. Another space group
     of the same Laue class is a note, and the amplitudes' group wins. A list in P1 carries no symmetry to disagree with.
@@ -39,7 +66,7 @@ def check_against_cell(amplitudes: Amplitudes, crystal: CrystalConfig) -> tuple[
 
 def _compare_cells(amplitudes: Amplitudes, cell: Cell, crystal: CrystalConfig) -> list[str]:
     names = ("a", "b", "c", "alpha", "beta", "gamma")
-    off = {name: abs(x / y - 1) for name, x, y in zip(names, cell, crystal.cell, strict=True)}
+    off = dict(zip(names, cell_difference(cell, crystal.cell), strict=True))
     worst = max(off, key=off.__getitem__)
     if off[worst] > CELL_TOLERANCE:
         raise DataError(

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbtorch.errors import DataError, FileError
-from nbtorch.io.amplitudes.symmetry import check_range, pack
-from nbtorch.io.amplitudes.types import Amplitudes
+from nbtorch.io.amplitudes.kinds import refuse_other_kind
+from nbtorch.io.amplitudes.symmetry import UnequalEquivalents, check_range, expand, pack
+from nbtorch.io.amplitudes.types import Amplitudes, Merged, Sample
 from nbtorch.io.paths import find_file, read_text
 
 COMMENTS = ("#", "!", ";")
@@ -36,6 +37,7 @@ def read_hkl(path: str | Path) -> HklList:
     """
     found = find_file(path)
     text = read_text(found)
+    refuse_other_kind(text, found)
     table = _fast_table(text)
     if table is None:
         table = np.array(list(_careful_rows(text, found)), dtype=np.float64).reshape(-1, 4)
@@ -55,14 +57,47 @@ def read_hkl(path: str | Path) -> HklList:
     return HklList(hkl, values, found)
 
 
-def amplitudes_from_list(listed: HklList) -> Amplitudes:
-    """The list as P1 amplitudes: the last of equals wins, Friedel mates that are not listed take their mate's value."""
+def amplitudes_from_list(listed: HklList, sample: Sample | None = None) -> Amplitudes:
+    """The list as amplitudes of the sphere.
+
+    A list that holds one asymmetric unit is expanded in the space group of ``sample``. One that lists symmetry mates
+    with amplitudes of their own is P 1, as is any list without a ``sample``: the last of equals wins, and Friedel mates
+    that are not listed take their mate's value. Raises DataError for negative amplitudes.
+    """
+    negative = int((listed.F < 0).sum())
+    if negative:
+        raise DataError(
+            str(listed.path),
+            f"{negative} of {len(listed.F)} values in its fourth column are negative, and an amplitude is not",
+            "If they are intensities, give them with their standard deviations as SHELX HKLF 4, XDS_ASCII or MTZ",
+        )
     _, last = np.unique(pack(listed.hkl)[::-1], return_index=True)
     rows = len(listed.hkl) - 1 - last
-    hkl, values, own = listed.hkl[rows], listed.F[rows], np.arange(len(rows))
+    hkl, values = listed.hkl[rows], listed.F[rows]
+    group = None if sample is None or sample.space_group == "P 1" else sample.space_group
+    if group is not None:
+        expanded = _in_space_group(hkl, values, group, listed.path)
+        if expanded is not None:
+            return expanded
+    return _in_p1(hkl, values, listed.path, group)
+
+
+def _in_space_group(hkl: NDArray[np.int64], values: NDArray[np.float64], group: str, path: Path) -> Amplitudes | None:
+    """The list expanded in ``group``; None where it gives equivalents of one another different amplitudes."""
+    note = f"{len(hkl)} amplitudes from a text list, which states no symmetry: expanded in the experiment's {group}"
+    try:
+        return expand(Merged(hkl, values, None, group, None, (note,)), path)
+    except UnequalEquivalents:
+        return None
+
+
+def _in_p1(hkl: NDArray[np.int64], values: NDArray[np.float64], path: Path, group: str | None) -> Amplitudes:
+    own = np.arange(len(hkl))
     mates = pack(np.concatenate([hkl, -hkl]))
     absent = ~np.isin(mates[len(hkl) :], mates[: len(hkl)])
     notes = [f"{len(hkl)} amplitudes from a text list, used as listed: no symmetry but Friedel's was applied"]
+    if group is not None:
+        notes[0] += f" (it gives reflections that {group} makes equal different amplitudes)"
     if absent.any():
         notes.append(f"{int(absent.sum())} Friedel mates were not listed and took their mate's amplitude")
     return Amplitudes(
@@ -73,7 +108,7 @@ def amplitudes_from_list(listed: HklList) -> Amplitudes:
         asu_index=np.concatenate([own, own[absent]]),
         n_unique=len(hkl),
         notes=tuple(notes),
-        path=listed.path,
+        path=path,
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from nbtorch.errors import FileError
 from nbtorch.io.amplitudes.columns import Missing, merged_from_mtz
-from nbtorch.io.amplitudes.types import Merged
+from nbtorch.io.amplitudes.types import Merged, Sample
 from nbtorch.io.paths import COMPRESSIONS, one_line, read_bytes
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ MAGIC = b"MTZ "
 END = b"MTZENDOFHEADERS"
 
 
-def read_mtz(path: Path, column: str | None, missing: Missing) -> Merged:
+def read_mtz(path: Path, column: str | None, missing: Missing, sample: Sample) -> Merged:
     """The amplitudes of an MTZ file. Raises FileError for a damaged file, DataError as ``merged_from_mtz`` does."""
     content = read_bytes(path)
     if END not in content:
@@ -28,7 +28,7 @@ def read_mtz(path: Path, column: str | None, missing: Missing) -> Merged:
         table = _parse(content, path)
     except (RuntimeError, ValueError, IndexError, OSError, MemoryError) as error:
         raise FileError(str(path), f"it is no whole MTZ file ({one_line(error)})", "Copy it again") from error
-    return merged_from_mtz(table, path, column, missing)
+    return merged_from_mtz(table, path, column, missing, sample)
 
 
 def _parse(content: bytes, path: Path) -> gemmi.Mtz:

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nbtorch.errors import DataError
+from nbtorch.functional.absences import systematic_absences
 from nbtorch.io.amplitudes.types import MAX_GRID, Amplitudes, Merged
 
 Ints = NDArray[np.int64]
 
 
+class UnequalEquivalents(DataError):
+    """Reflections that the space group makes equal are listed with different amplitudes."""
+
+
 def expand(merged: Merged, path: Path) -> Amplitudes:
     """``merged`` expanded to P1: |F(hR)| = |F(h)| for every rotation R of the group, F(−) on the mates.
 
-    Centric reflections and those without an F(−) give both mates one amplitude, unless the file lists −h in a row of
-    its own. Raises DataError for index ranges past any real grid, and where symmetry-equivalent reflections are listed
-    with different values (unmerged data).
+    What the group forbids becomes 0. Centric reflections and those without an F(−) give both mates one amplitude,
+    unless the file lists −h in a row of its own. Raises DataError for index ranges past any real grid, and its
+    UnequalEquivalents where symmetry-equivalent reflections are listed with different values (unmerged data).
     """
     check_range(merged.hkl, path)
+    merged = _without_absences(merged)
     rotations = rotation_matrices(merged.space_group)
     minus, minus_index = _mates(merged)
     turned = np.concatenate([merged.hkl @ rotation for rotation in rotations])
@@ -36,6 +43,17 @@ def expand(merged: Merged, path: Path) -> Amplitudes:
         merged,
         path,
     )
+
+
+def _without_absences(merged: Merged) -> Merged:
+    """``merged`` with 0 for the reflections that centring, screw axes and glide planes forbid, said and counted."""
+    absent = systematic_absences(merged.hkl, merged.space_group)
+    shining = int((absent & (merged.plus != 0)).sum())
+    if not shining:
+        return merged
+    minus = None if merged.minus is None else np.where(absent, 0.0, merged.minus)
+    note = f"{shining} amplitudes that {merged.space_group} forbids became 0"
+    return replace(merged, plus=np.where(absent, 0.0, merged.plus), minus=minus, notes=(*merged.notes, note))
 
 
 def rotation_matrices(space_group: str) -> list[Ints]:
@@ -102,7 +120,7 @@ def _unique(hkl: Ints, values: NDArray[np.float64], source: Ints, merged: Merged
     if conflict.any():
         where = np.flatnonzero(conflict)[0]
         triple = " ".join(str(x) for x in hkl[where])
-        raise DataError(
+        raise UnequalEquivalents(
             str(path),
             f"under {merged.space_group} it lists {triple} more than once, as {values[where]:g} and "
             f"{chosen[inverse][where]:g} ({int(conflict.sum())} entries disagree)",
@@ -118,6 +136,8 @@ def _unique(hkl: Ints, values: NDArray[np.float64], source: Ints, merged: Merged
         n_unique=len(used),
         notes=merged.notes,
         path=path,
+        column=merged.column,
+        dropped=merged.dropped,
     )
 
 

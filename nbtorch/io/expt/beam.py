@@ -11,12 +11,17 @@ from typing import Any
 import numpy as np
 
 from nbtorch.config import BeamConfig
+from nbtorch.io.amplitudes.types import Radiation
 from nbtorch.io.expt.detector import vec3
 from nbtorch.io.expt.node import Node
 
 
 def read_beam(node: Node) -> BeamConfig:
-    """A beam of the document. Raises FileError for a direction of no length or a normal along the beam."""
+    """A beam of the document. Raises FileError for a direction of no length or a normal along the beam, and for beams
+    of many wavelengths (time of flight)."""
+    kind = node.text("__id__")
+    if kind not in ("", "monochromatic"):
+        node.fail(f"its beam is {kind!r}, not of one wavelength (Laue or time of flight), which is not modelled")
     direction = np.array(node["direction"].vec3())
     if not np.linalg.norm(direction) > 0:
         node["direction"].fail("a direction needs a length")
@@ -41,9 +46,22 @@ def read_beam(node: Node) -> BeamConfig:
     )
 
 
+def read_radiation(node: Node) -> Radiation | None:
+    """What a beam of the document is made of; None where it does not say. Raises FileError for neutrons."""
+    probe = node.text("probe")
+    if probe not in ("", "x-ray", "electron"):
+        node["probe"].fail(f"a beam of {probe!r} is not modelled: X-rays and electrons are")
+    return "electron" if probe == "electron" else "x-ray" if probe else None
+
+
 def patch_beam(document: dict[str, Any], before: BeamConfig, after: BeamConfig) -> dict[str, Any]:
-    """A copy of a beam's JSON with direction, wavelength and polarization of ``after``; what did not change stays."""
+    """A copy of a beam's JSON with direction, wavelength and polarization of ``after``; what did not change stays.
+
+    The beams at scan points go where direction or wavelength changed: they are another refinement's.
+    """
     patched = dict(document)
+    if (after.direction, after.wavelength) != (before.direction, before.wavelength):
+        patched.pop("s0_at_scan_points", None)
     travel = np.array(after.direction) / np.linalg.norm(after.direction)
     if after.direction != before.direction:
         patched["direction"] = [float(0.0 - x) for x in travel]

@@ -16,7 +16,15 @@ from nbtorch.config import DetectorConfig, PanelConfig, PanelGroup, Vec3
 from nbtorch.io.expt.node import Node
 
 Matrix = NDArray[np.float64]
-PARALLAX = "ParallaxCorrectedPxMmStrategy"
+#: How dxtbx turns millimetres into pixels: whether each strategy corrects for the depth of the sensor. The strategies
+#: with an offset also shift pixels by maps of the imageset (dx, dy), which are not applied here.
+STRATEGIES = {
+    "": False,
+    "SimplePxMmStrategy": False,
+    "OffsetPxMmStrategy": False,
+    "ParallaxCorrectedPxMmStrategy": True,
+    "OffsetParallaxCorrectedPxMmStrategy": True,
+}
 
 
 @dataclass(frozen=True)
@@ -133,10 +141,20 @@ def _panel(node: Node, parent: Matrix, index: int) -> PanelConfig:
 
 def _sensor(node: Node) -> tuple[float, float]:
     """(thickness, attenuation length) in mm. Without the parallax strategy a dxtbx detector has no depth, whatever its
-    thickness says."""
-    strategy = node["px_mm_strategy"].text("type") if node.has("px_mm_strategy") else ""
-    thickness, mu = node.optional("thickness", 0.0), node.optional("mu", 0.0)
-    if strategy != PARALLAX or thickness <= 0 or mu <= 0:
+    thickness says; where the strategy has numbers of its own (t0, mu), they win."""
+    if not node.has("px_mm_strategy"):
+        return 0.0, math.inf
+    strategy = node["px_mm_strategy"]
+    kind = strategy.text("type")
+    if kind not in STRATEGIES:
+        strategy["type"].fail(f"{kind!r} is not a known strategy: {', '.join(filter(None, STRATEGIES))}")
+    if not STRATEGIES[kind]:
+        return 0.0, math.inf
+    if strategy.has("t0") and strategy.has("mu"):
+        thickness, mu = strategy["t0"].number(), strategy["mu"].number()
+    else:
+        thickness, mu = node.optional("thickness", 0.0), node.optional("mu", 0.0)
+    if thickness <= 0 or mu <= 0:
         return 0.0, math.inf
     return thickness, 1.0 / mu
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,11 +14,15 @@ from nbtorch.errors import FileError
 
 @dataclass(frozen=True)
 class Node:
-    """A value somewhere in the document of ``file``; ``where`` is its place, such as detector[0].panels[3]."""
+    """A value somewhere in the document of ``file``; ``where`` is its place, such as detector[0].panels[3].
+
+    ``seen`` collects the places that were read: what a document holds elsewhere was not used.
+    """
 
     value: Any
     file: Path
     where: str = ""
+    seen: set[str] = field(default_factory=set, compare=False, repr=False)
 
     def fail(self, why: str) -> NoReturn:
         """Raise a FileError about this place."""
@@ -35,7 +39,8 @@ class Node:
             self.fail(f"it should be an object with {key!r}, not {_kind(self.value)}")
         if key not in self.value:
             self.fail(f"it has no {key!r}")
-        return Node(self.value[key], self.file, place)
+        self.seen.add(place)
+        return Node(self.value[key], self.file, place, self.seen)
 
     def list(self, key: str, *, required: bool = False) -> tuple[Node, ...]:
         """The items of the array at ``key``; none where it is absent and not required."""
@@ -49,7 +54,8 @@ class Node:
             self.fail(f"it should be an array, not {_kind(self.value)}")
         if length is not None and len(self.value) != length:
             self.fail(f"it should hold {length} values, not {len(self.value)}")
-        return tuple(Node(item, self.file, f"{self.where}[{index}]") for index, item in enumerate(self.value))
+        items = enumerate(self.value)
+        return tuple(Node(item, self.file, f"{self.where}[{index}]", self.seen) for index, item in items)
 
     def number(self) -> float:
         """This value as a finite number."""
@@ -84,6 +90,7 @@ class Node:
     def text(self, key: str) -> str:
         """The text at ``key``, empty where it is absent."""
         value = self.value.get(key) if isinstance(self.value, dict) else None
+        self.seen.add(f"{self.where}.{key}" if self.where else key)
         return value if isinstance(value, str) else ""
 
 

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from nbtorch.config import BeamConfig, CrystalConfig, DetectorConfig, ScanConfig
 from nbtorch.errors import FileError
-from nbtorch.io.expt.beam import read_beam
+from nbtorch.io.expt.beam import read_beam, read_radiation
 from nbtorch.io.expt.crystal import read_crystal, space_group
 from nbtorch.io.expt.detector import read_detector
 from nbtorch.io.expt.goniometer import read_goniometer, read_scan
-from nbtorch.io.expt.images import read_images
+from nbtorch.io.expt.images import PixelFiles, read_images, read_indices, read_pixel_files
 from nbtorch.io.expt.node import Node
 from nbtorch.io.expt.types import ExperimentEntry, ExperimentList
+from nbtorch.io.expt.unused import not_used
 from nbtorch.io.paths import find_file
 from nbtorch.io.table import read_json
 
@@ -33,7 +34,8 @@ def read_expt(path: str | Path) -> ExperimentList:
     if not listed:
         root["experiment"].fail("the list holds no experiment")
     reader = _Reader(root)
-    return ExperimentList(tuple(reader.entry(node) for node in listed), document, found)
+    entries = tuple(reader.entry(node) for node in listed)
+    return ExperimentList(entries, document, found, not_used(document, root.seen))
 
 
 class _Reader:
@@ -43,6 +45,7 @@ class _Reader:
         self.root = root
         self.beams: dict[int, BeamConfig] = {}
         self.detectors: dict[int, DetectorConfig] = {}
+        self.models: dict[str, tuple[Node, ...]] = {}
 
     def entry(self, node: Node) -> ExperimentEntry:
         """One experiment with its models resolved."""
@@ -51,32 +54,57 @@ class _Reader:
             node.fail(f"the experiment names no {'beam' if beam is None else 'detector'}")
         crystal, goniometer = self._index(node, "crystal"), self._index(node, "goniometer")
         scan = self._index(node, "scan")
-        scan_config = None if scan is None else read_scan(self._model("scan", scan))
+        scan_config, scan_notes = self._scan(scan, goniometer)
+        imageset = self._index(node, "imageset")
+        images = () if imageset is None else read_images(self._model("imageset", imageset), scan_config)
+        pictures = None if imageset is None else self._model("imageset", imageset)
         return ExperimentEntry(
             beam=self._beam(beam),
             detector=self._detector(detector),
             crystal=self._crystal(crystal, goniometer),
             scan=scan_config,
-            images=self._images(node, scan_config),
+            images=images,
+            image_indices=() if pictures is None else read_indices(pictures, len(images)),
+            pixel_files=PixelFiles() if pictures is None else read_pixel_files(pictures),
+            radiation=read_radiation(self._model("beam", beam)),
             identifier=node.text("identifier"),
             beam_index=beam,
             detector_index=detector,
             crystal_index=crystal,
             goniometer_index=goniometer,
             scan_index=scan,
-            notes=self._notes(crystal),
+            notes=(*self._notes(crystal), *scan_notes),
         )
 
     def _index(self, node: Node, kind: str) -> int | None:
         if not node.has(kind):
             return None
-        index, count = node[kind].integer(), len(self.root.list(kind))
+        index, count = node[kind].integer(), len(self._models(kind))
         if not 0 <= index < count:
             node[kind].fail(f"it names {kind} {index}, but the file holds {count}")
         return index
 
     def _model(self, kind: str, index: int) -> Node:
-        return self.root.list(kind)[index]
+        model = self._models(kind)[index]
+        self.root.seen.add(model.where)
+        return model
+
+    def _models(self, kind: str) -> tuple[Node, ...]:
+        if kind not in self.models:
+            self.models[kind] = self.root.list(kind)
+        return self.models[kind]
+
+    def _scan(self, scan: int | None, goniometer: int | None) -> tuple[ScanConfig | None, tuple[str, ...]]:
+        """The scan; without a goniometer nothing turned, as dxtbx has it, and only its image numbers count."""
+        if scan is None:
+            return None, ()
+        config = read_scan(self._model("scan", scan))
+        if goniometer is not None or (config.phi_start, config.oscillation) == (0, 0):
+            return config, ()
+        note = (
+            f"scan {scan} turns by {config.oscillation:g}° an image, but there is no goniometer: its frames are stills"
+        )
+        return ScanConfig(0.0, 0.0, config.n_frames, config.first_image), (note,)
 
     def _beam(self, index: int) -> BeamConfig:
         if index not in self.beams:
@@ -99,7 +127,3 @@ class _Reader:
             return ()
         symbol = self._model("crystal", crystal).text("space_group_hall_symbol")
         return (f"crystal {crystal} has the unusual setting {symbol.strip()}: it is treated as P 1",)
-
-    def _images(self, node: Node, scan: ScanConfig | None) -> tuple[Path, ...]:
-        index = self._index(node, "imageset")
-        return () if index is None else read_images(self._model("imageset", index), scan)

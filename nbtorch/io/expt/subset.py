@@ -28,7 +28,7 @@ def subset(experiments: ExperimentList, parts: Sequence[Part]) -> ExperimentList
     """
     builder = _Builder(experiments)
     entries = tuple(builder.entry(part) for part in parts)
-    return ExperimentList(entries, builder.document, experiments.path)
+    return ExperimentList(entries, builder.document, experiments.path, experiments.not_used)
 
 
 class _Builder:
@@ -50,9 +50,11 @@ class _Builder:
         self.document["experiment"].append(node)
         scan = None if old.scan is None else _later(old.scan, part)
         images = old.images[part.first : part.last + 1] if old.scan is not None else old.images
-        return replace(
-            old, scan=scan, images=images, scan_index=node.get("scan") if old.scan_index is not None else None
-        )
+        indices = old.image_indices
+        if old.scan is not None and len(indices) == old.scan.n_frames:
+            indices = indices[part.first : part.last + 1]
+        scan_index = node.get("scan") if old.scan_index is not None else None
+        return replace(old, scan=scan, images=images, image_indices=indices, scan_index=scan_index)
 
     def _place(self, kind: str, index: int, part: Part, cut: Any) -> int:
         key = (kind, index, part.first, part.last)

@@ -63,6 +63,9 @@ def _absolute_names(imageset: Model, folder: Path) -> Model:
         absolute["template"] = str(folder / imageset["template"])
     if isinstance(imageset.get("images"), list):
         absolute["images"] = [str(folder / name) for name in imageset["images"]]
+    for key in ("mask", "gain", "pedestal", "dx", "dy"):
+        if isinstance(imageset.get(key), str) and imageset[key]:
+            absolute[key] = str(folder / imageset[key])
     return absolute
 
 

@@ -102,7 +102,7 @@ def module_of(problem: Problem) -> FitModule:
 
 
 def iterate(module: FitModule, most: int = 60) -> FitModule:
-    while most and not module.converged:
+    while most and not module.loop.converged:
         module.training_step(None, 0)
         most -= 1
     return module
@@ -113,7 +113,7 @@ def test_a_module_brought_back_from_a_checkpoint_of_any_stage_goes_on_as_if_it_h
 ) -> None:
     whole = iterate(module_of(problem))
     begun = len(problem.history)
-    stages = [row.stage for row in whole.history[begun:]]
+    stages = [row.stage for row in whole.loop.history[begun:]]
     assert len(set(stages)) > 1
     for iterations in (1, stages.index(stages[-1]) + 1):  # in the first stage, and in the last
         stopped = iterate(module_of(problem), iterations)
@@ -125,10 +125,10 @@ def test_a_module_brought_back_from_a_checkpoint_of_any_stage_goes_on_as_if_it_h
         resumed.load_state_dict(read["state_dict"])
         resumed.on_load_checkpoint(read)
         iterate(resumed)
-        assert resumed.history == whole.history
-        assert resumed.values.values.equal(whole.values.values)
-        assert resumed.problem.journal.entries == whole.problem.journal.entries
-        assert resumed.message == whole.message
+        assert resumed.loop.history == whole.loop.history
+        assert resumed.loop.values.values.equal(whole.loop.values.values)
+        assert resumed.loop.journal.entries == whole.loop.journal.entries
+        assert resumed.loop.message == whole.loop.message
 
 
 @pytest.mark.slow

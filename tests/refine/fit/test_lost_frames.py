@@ -11,13 +11,22 @@ import numpy as np
 import pytest
 from fabio.tifimage import TifImage
 
-import refine.fit.prepare
+import refine.fit.surveying
+from nbtorch.errors import DataError
 from nbtorch.io import ExperimentList, read_expt, read_frame, write_cbf
 from refine.__main__ import main
+from refine.fit.loop import Loop
+from refine.fit.prepare import prepare
 from refine.frames.assign_frames import assign_frames
 from refine.frames.frame_stack import FrameReader, FrameStack
 from refine.records.journal import Journal
-from refine.settings.fit_settings import DataSettings
+from refine.settings.fit_settings import (
+    CrystalSettings,
+    DataSettings,
+    FitSettings,
+    ParameterSettings,
+    RenderingSettings,
+)
 from tests.refine import small
 
 FIT = ("parameters=all", "parameters.cell=false", "parameters.mosaic_spread=false", "crystal.mosaic_spread=0",
@@ -73,7 +82,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def found(folder: Path) -> Iterator[dict[str, Any]]:
     """The result of a fit during which one still vanishes."""
-    survey = refine.fit.prepare.survey
+    survey = refine.fit.surveying.survey
 
     def vanishing(expt: Any, *rest: Any) -> Any:
         if expt.index == VANISHES:
@@ -81,7 +90,7 @@ def found(folder: Path) -> Iterator[dict[str, Any]]:
         return survey(expt, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(refine.fit.prepare, "survey", vanishing)
+        patch.setattr(refine.fit.surveying, "survey", vanishing)
         yield fitted(folder)
 
 
@@ -159,6 +168,44 @@ def test_where_no_still_can_be_read_the_run_ends_with_the_reason(
     assert main([f"data.experiment={tmp_path / 'start.expt'}", f"hydra.run.dir={tmp_path / 'out'}", *FIT]) == 1
     assert "still_" in capsys.readouterr().err
     assert not (tmp_path / "out" / "result.json").exists()
+
+
+@pytest.mark.parametrize("sampling", [None, 3])
+def test_stills_that_vanish_after_the_first_pass_are_left_out_and_the_others_fitted(
+    tmp_path: Path, sampling: int | None
+) -> None:
+    """The first two of five, which are those that a trial of the sampling would ask."""
+    small.write_stills(tmp_path, 5)
+    flags = ParameterSettings(detector_shift=True, detector_rotation=True, cell=False, fix=("*.rot_normal",))
+    settings = FitSettings(
+        data=DataSettings(str(tmp_path / "start.expt")),
+        crystal=CrystalSettings(n_cells=small.N_CELLS, mosaic_spread=0.0),
+        parameters=flags,
+        render=RenderingSettings(oversample=sampling),
+    )
+    problem = prepare(settings, Journal())
+    for number in (0, 1):
+        (tmp_path / f"still_{number}.cbf").unlink()
+    loop = Loop(problem)
+    loop.begin()
+    assert [block.index for block in loop.objective.blocks] == [2, 3, 4]
+    assert set(loop.left_out) == {0, 1}
+    assert loop.stages[0].stage is not None
+    assert loop.stages[0].stage.sampled  # the others were asked
+    rows = loop.values.parameters_
+    assert {rows[i].block for i in loop.values.free} == {None, 2, 3, 4}
+    row = loop.iterate()
+    assert row.damping is not None
+    assert [entry.code for entry in loop.journal.entries].count("crystal_without_pixels") == 2
+
+
+def test_where_every_still_vanishes_after_the_first_pass_the_fit_ends_with_the_reason(tmp_path: Path) -> None:
+    small.write_stills(tmp_path, 2)
+    problem = prepare(FitSettings(data=DataSettings(str(tmp_path / "start.expt"))), Journal())
+    for path in tmp_path.glob("*.cbf"):
+        path.unlink()
+    with pytest.raises(DataError, match="masked"):
+        Loop(problem).begin()
 
 
 @pytest.mark.slow

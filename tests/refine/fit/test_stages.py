@@ -11,12 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from refine.fit import shoebox_choice, stages
-from refine.fit.module import FitModule
+from refine.fit import shoebox_choice
+from refine.fit.loop import Loop
 from refine.fit.prepare import prepare
 from refine.fit.problem import Problem
-from refine.fit.stages import Stage
+from refine.fit.quality import Measured
+from refine.fit.stage_objective import Built, build
+from refine.fit.stages import Rules, best_sampling
+from refine.fit.state import Decision, Stage, State
 from refine.least_squares.levenberg_marquardt import LevenbergMarquardt
+from refine.parameters.kinds import SCALE
 from refine.pixels import fit_quality
 from refine.pixels.objective import PixelObjective
 from refine.records.journal import Journal
@@ -55,7 +59,9 @@ def settings_of(folder: Path, **changes: Any) -> FitSettings:
 def converged(folder: Path) -> Problem:
     """The problem where the stage "spots" has converged."""
     problem = prepare(settings_of(folder), Journal())
-    objective, solver = stages.build(problem, SPOTS, problem.parameters), LevenbergMarquardt()
+    built, solver = built_at(problem, SPOTS), LevenbergMarquardt()
+    objective = built.objective
+    problem.parameters.release(built.free)
     for _ in range(10):
         step = solver.step(objective, problem.parameters)
         if step.move < 0.02 or not step.accepted:
@@ -74,50 +80,74 @@ def asked(problem: Problem, **changes: Any) -> Problem:
     return replace(problem, settings=replace(problem.settings, **changes))
 
 
-def following(problem: Problem, stage: Stage = SPOTS) -> Stage | None:
-    objective = stages.build(problem, stage, problem.parameters)
-    return stages.next_stage(problem, stage, objective, problem.parameters)
+def decided(problem: Problem, stage: Stage) -> Decision:
+    """That ``stage`` begins at the problem's values."""
+    return Decision(stage, problem.parameters.values.detach().clone(), Rules(problem).free(stage))
+
+
+def built_at(problem: Problem, stage: Stage) -> Built:
+    return build(problem, decided(problem, stage))
+
+
+def measured(problem: Problem, decision: Decision) -> tuple[State, Measured]:
+    """The state at the beginning of a stage, and what is measured of it."""
+    assert decision.stage is not None
+    built = build(problem, decision)
+    state = State(decision.stage, decision.values, built.free)
+    return state, Measured(problem, state, built.objective)
+
+
+def following(problem: Problem, stage: Stage = SPOTS) -> Decision:
+    return Rules(problem).next_stage(*measured(problem, decided(problem, stage)))
+
+
+def named(decision: Decision) -> str | None:
+    return decision.stage and decision.stage.name
+
+
+def z2_at(problem: Problem, decision: Decision) -> tuple[float, float]:
+    objective = build(problem, decision).objective
+    return fit_quality.misfit(objective, problem.parameters.twin(decision.values))
 
 
 def test_a_fit_begins_with_the_spots_each_with_a_scale_of_its_own(fitted: Problem) -> None:
-    first = stages.first_stage(fitted)
-    assert (first.name, first.free_scales, first.predicted) == ("spots", True, False)
-    objective = stages.build(fitted, first, fitted.parameters)
-    assert objective.free_scales
-    assert len(objective.blocks[0].boxes) == int((~fitted.evidence[0].observed.heldout).sum())
-    assert "crystal[0].scale" not in {fitted.parameters.parameters_[i].name for i in fitted.parameters.free}
+    first = Rules(fitted).begin()
+    assert first.stage is not None
+    assert (first.stage.name, first.stage.free_scales, first.stage.predicted) == ("spots", True, False)
+    built = build(fitted, first)
+    assert built.objective.free_scales
+    assert len(built.objective.blocks[0].boxes) == int((~fitted.evidence[0].observed.heldout).sum())
+    assert "crystal[0].scale" not in {fitted.parameters.parameters_[i].name for i in built.free}
 
 
 def test_pixels_of_a_true_model_differ_from_it_by_their_noise(fitted: Problem) -> None:
-    z2, error = fit_quality.misfit(stages.build(fitted, SPOTS, fitted.parameters), fitted.parameters)
+    z2, error = z2_at(fitted, decided(fitted, SPOTS))
     assert z2 == pytest.approx(1, abs=0.15)  # seen 0.97
     assert error < 0.05
 
 
 def test_amplitudes_that_explain_the_spots_lead_to_one_scale(fitted: Problem) -> None:
     after = following(fitted)
-    assert after is not None
-    assert (after.name, after.free_scales, after.predicted) == ("frame", False, True)
-    assert "one scale a crystal" in fitted.journal.entries[0].sentence
-    names = [parameter.name for parameter in fitted.parameters.parameters_]
-    scale = float(fitted.parameters.values[names.index("crystal[0].scale")].detach())
-    objective = stages.build(fitted, after, fitted.parameters)
-    assert names.index("crystal[0].scale") in fitted.parameters.free
-    assert len(objective.blocks[0].boxes) > len(fitted.evidence[0].observed)
-    assert scale != 1.0
+    assert after.stage is not None
+    assert (after.stage.name, after.stage.free_scales, after.stage.predicted) == ("frame", False, True)
+    assert "one scale a crystal" in after.reason[0].sentence
+    place = fitted.parameters.index_of(SCALE, 0)
+    built = build(fitted, after)
+    assert place in built.free
+    assert len(built.objective.blocks[0].boxes) > len(fitted.evidence[0].observed)
+    assert float(after.values[place]) != 1.0
     # begun with the spots' median scale, the pixels fit without a further step
-    assert fit_quality.misfit(objective, fitted.parameters)[0] == pytest.approx(1, abs=0.2)
-    assert stages.next_stage(fitted, after, objective, fitted.parameters) is None
+    assert z2_at(fitted, after)[0] == pytest.approx(1, abs=0.2)
+    assert Rules(fitted).next_stage(*measured(fitted, after)).stage is None
 
 
 def test_without_amplitudes_every_spot_keeps_its_scale(fitted: Problem) -> None:
-    assert following(replace(fitted, scene=replace(fitted.scene, has_amplitudes=False))) is None
+    assert following(replace(fitted, scene=replace(fitted.scene, has_amplitudes=False))).stage is None
 
 
 @pytest.mark.parametrize(("wish", "name"), [("spot", None), ("frame", "frame")])
 def test_the_user_decides_whose_scale_it_is(fitted: Problem, wish: Any, name: str | None) -> None:
-    after = following(asked(fitted, parameters=replace(FLAGS, scale=wish)))
-    assert (after and after.name) == name
+    assert named(following(asked(fitted, parameters=replace(FLAGS, scale=wish)))) == name
 
 
 def scrambled(problem: Problem, rng: np.random.Generator) -> Problem:
@@ -132,8 +162,9 @@ def scrambled(problem: Problem, rng: np.random.Generator) -> Problem:
 
 def test_amplitudes_that_do_not_explain_the_spots_are_not_trusted(fitted: Problem, rng: np.random.Generator) -> None:
     problem = scrambled(fitted, rng)
-    assert following(problem) is None
-    assert "every spot keeps a scale of its own: they scatter by" in problem.journal.entries[0].sentence
+    after = following(problem)
+    assert after.stage is None
+    assert "every spot keeps a scale of its own: they scatter by" in after.reason[0].sentence
 
 
 def test_one_scale_that_leaves_more_than_noise_is_given_up_again(fitted: Problem, rng: np.random.Generator) -> None:
@@ -143,37 +174,34 @@ def test_one_scale_that_leaves_more_than_noise_is_given_up_again(fitted: Problem
     with torch.no_grad():
         problem.parameters.values[names.index("crystal[0].scale")] = 0.005
     after = following(problem, frame)
-    assert after is not None
-    assert (after.name, after.free_scales, after.predicted) == ("again", True, False)
-    assert "one for all leaves a mean squared residual" in problem.journal.entries[-1].sentence
+    assert after.stage is not None
+    assert (after.stage.name, after.stage.free_scales, after.stage.predicted) == ("again", True, False)
+    assert "one for all leaves a mean squared residual" in after.reason[-1].sentence
 
 
 def test_shapes_that_are_wrong_lead_to_the_robust_stage_and_that_is_the_last(folder: Path) -> None:
     problem = prepare(settings_of(folder, render=RenderingSettings(shape="square", oversample=3)), Journal())
     problem = asked(problem, parameters=replace(FLAGS, scale="spot"))
-    objective = stages.build(problem, SPOTS, problem.parameters)
-    z2, error = fit_quality.misfit(objective, problem.parameters)
+    z2, error = z2_at(problem, decided(problem, SPOTS))
     assert z2 > 2
     assert error > 0.1
-    after = stages.next_stage(problem, SPOTS, objective, problem.parameters)
-    assert after is not None
-    assert after.name == "robust"
-    assert after.model_error > 0.05
-    assert "robust: under the spots the mean squared residual is" in problem.journal.entries[-1].sentence
-    last = stages.build(problem, after, problem.parameters)
-    assert fit_quality.misfit(last, problem.parameters)[0] < 0.5 * z2
-    again = stages.next_stage(problem, after, last, problem.parameters)
-    # once more, with weights from where the first one ended
-    assert again == replace(after, weighed_anew=True)
-    last = stages.build(problem, again, problem.parameters)
-    assert stages.next_stage(problem, again, last, problem.parameters) is None
+    rules, after = Rules(problem), following(problem)
+    assert after.stage is not None
+    assert after.stage.name == "robust"
+    assert after.stage.model_error > 0.05
+    assert problem.by_positions is not None
+    assert after.values.equal(problem.by_positions)
+    assert "robust: under the spots the mean squared residual is" in after.reason[-1].sentence
+    assert z2_at(problem, after)[0] < 0.5 * z2
+    again = rules.next_stage(*measured(problem, after))  # once more, with weights from where the first one ended
+    assert named(again) == "robust"
+    assert rules.next_stage(*measured(problem, again)).stage is None
 
 
 @pytest.mark.parametrize(("kind", "name"), [("poisson", None), ("gaussian", None), ("robust", "robust")])
 def test_the_user_decides_about_robustness(fitted: Problem, kind: Any, name: str | None) -> None:
     flags = replace(FLAGS, scale="spot")
-    after = following(asked(fitted, parameters=flags, loss=LossSettings(kind=kind)))
-    assert (after and after.name) == name
+    assert named(following(asked(fitted, parameters=flags, loss=LossSettings(kind=kind)))) == name
 
 
 def test_the_spots_of_a_stage_are_those_that_are_not_held_out(fitted: Problem) -> None:
@@ -183,7 +211,7 @@ def test_the_spots_of_a_stage_are_those_that_are_not_held_out(fitted: Problem) -
     problem = replace(fitted, evidence=(evidence,))
     hidden = {tuple(row) for row in seen.hkl[held].tolist()}
     for stage in (SPOTS, Stage("frame", free_scales=False, predicted=True)):
-        boxes = stages.build(problem, stage, problem.parameters).blocks[0].boxes
+        boxes = built_at(problem, stage).objective.blocks[0].boxes
         used = {tuple(row) for row in boxes.hkl.tolist()}
         assert used
         assert not used & hidden
@@ -191,12 +219,11 @@ def test_the_spots_of_a_stage_are_those_that_are_not_held_out(fitted: Problem) -
 
 def test_reflections_too_weak_to_tell_anything_have_no_box(fitted: Problem) -> None:
     frame = Stage("frame", free_scales=False, predicted=True)
-    following(fitted)  # sets the scale
-    counts = []
+    values, counts = following(fitted).values, []  # with the scale of the spots
     for least in (3.0, 100.0):
         problem = asked(fitted, loss=LossSettings(min_counts=least))
-        objective = stages.build(problem, frame, problem.parameters)
-        expected = objective.blocks[0].model(problem.parameters).sum(1)
+        objective = build(problem, replace(decided(problem, frame), values=values)).objective
+        expected = objective.blocks[0].model(problem.parameters.twin(values)).sum(1)
         assert float(expected.min()) >= least
         counts.append(len(expected))
     assert counts[1] < counts[0]
@@ -234,23 +261,38 @@ def test_spindle_steps_are_as_fine_as_the_rocking_curve(fitted: Problem) -> None
 def test_the_sampling_that_simulated_the_pixels_is_found(tmp_path: Path) -> None:
     small.write(tmp_path, oversample=1)
     problem = prepare(settings_of(tmp_path, render=RenderingSettings()), Journal())
-    assert stages.sampling(problem, Stage("spots"), problem.parameters) == 1
-    assert "render.oversample = 1: it explains the pixels best" in problem.journal.entries[-1].sentence
+    found = Rules(problem).first_sampling(*measured(problem, decided(problem, Stage("spots"))))
+    assert found is not None
+    assert found.stage is not None
+    assert (found.stage.oversample, found.stage.sampled) == (1, True)
+    assert "render.oversample = 1: it explains the pixels best" in found.reason[-1].sentence
 
 
 def test_a_sampling_that_is_stated_is_not_asked_for(fitted: Problem) -> None:
-    assert stages.sampling(fitted, Stage("spots", oversample=2), fitted.parameters) == 2
-    assert not fitted.journal.entries
+    found = Rules(fitted).first_sampling(*measured(fitted, decided(fitted, Stage("spots", oversample=2))))
+    assert found is not None
+    assert found.stage is not None
+    assert found.stage.oversample == 2
+    assert not found.reason
 
 
-def test_asking_for_the_sampling_moves_nothing(fitted: Problem) -> None:
+def test_deciding_moves_nothing(fitted: Problem) -> None:
+    """Neither asking for the sampling, nor trying one scale, nor the robust stage."""
     problem = asked(fitted, render=RenderingSettings())
-    stages.build(problem, SPOTS, problem.parameters)
+    problem.parameters.release(built_at(problem, SPOTS).free)
     values, free = problem.parameters.values.detach().clone(), list(problem.parameters.free)
-    found = stages.sampling(problem, Stage("spots"), problem.parameters)
-    assert (found or shoebox_choice.auto_oversample(problem)) in (2, 3)  # 3 made them; 2 differs from it by little
+    state, quality = measured(problem, decided(problem, Stage("spots")))
+    losses = quality.losses_by_sampling
+    current = shoebox_choice.auto_oversample(problem)
+    assert (best_sampling(losses, current)[0] or current) in (2, 3)  # 3 made them; 2 differs from it by little
+    robust = asked(problem, loss=LossSettings(kind="robust"), parameters=replace(FLAGS, scale="spot"))
+    for rules in (Rules(problem), Rules(robust)):
+        rules.begin()
+        rules.first_sampling(state, quality)
+        assert rules.next_stage(state, quality).stage is not None
     assert problem.parameters.values.equal(values)
     assert problem.parameters.free == free
+    assert state.values.equal(values)
 
 
 def tiny_objective(
@@ -315,14 +357,13 @@ def test_misfit_finds_the_error_of_the_shape_that_was_put_in() -> None:
 def test_the_whole_chain_of_stages_for_a_wrong_shape(folder: Path) -> None:
     """A square crystal for a Gaussian one: spots, perhaps one scale and back, and robust at the end."""
     problem = prepare(settings_of(folder, render=RenderingSettings(shape="square", oversample=3)), Journal())
-    module = FitModule(problem)
-    module.log = lambda *args, **kwargs: None  # type: ignore[method-assign,assignment]
-    for number in range(60):
-        module.training_step(None, number)
-        if module.converged:
+    loop = Loop(problem)
+    for _ in range(60):
+        loop.iterate()
+        if loop.converged:
             break
-    names = list(dict.fromkeys(stage.name for stage, _ in module.stages))
-    assert module.converged
+    names = list(dict.fromkeys(begun.stage.name for begun in loop.stages if begun.stage))
+    assert loop.converged
     assert names[0] == "spots"
     assert names[-1] == "robust"
     assert names in (["spots", "frame", "again", "robust"], ["spots", "robust"], ["spots", "frame", "robust"])

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from nbtorch.io import read_expt
-from refine.fit.prepare import parameter_set
+from refine.fit.fit_parameters import parameter_set
 from refine.frames.frame_stack import FrameReader, FrameStack
 from refine.indexing.assignment import assign
 from refine.parameters.moved_experiment import moved_experiment

@@ -20,7 +20,7 @@ from nbtorch.models.detector import root_group
 from refine.__main__ import main
 from refine.conclude.amplitude_rows import split, without_amplitudes
 from refine.conclude.parameter_rows import parameter_rows
-from refine.fit.shoebox_choice import find_amplitudes
+from refine.fit.shoebox_choice import hold_dark_amplitudes
 from refine.least_squares.levenberg_marquardt import LevenbergMarquardt, joint_gradient
 from refine.least_squares.restraint_terms import restrained, restraint_loss
 from refine.least_squares.uncertainty import uncertainty
@@ -112,7 +112,7 @@ def made(
     parameters = ParameterSet(rows, tiny.start_tensors(expts))
     scene = tiny.simulate(expts, parameters, parameters.start)
     objective = scene.objective(free_scales=False)
-    find_amplitudes(objective.blocks, parameters)
+    hold_dark_amplitudes(objective.blocks, parameters)
     return objective, scene
 
 
@@ -183,7 +183,7 @@ def test_an_amplitude_that_shines_in_no_box_is_held() -> None:
     rows = [*tiny.parameter_rows(expts), *amplitude_parameters(expts[0].structure_factors, seen, "P 2 2 2", ON)]
     parameters = ParameterSet(rows, tiny.start_tensors(expts))
     objective = tiny.simulate(expts, parameters, parameters.start).objective(free_scales=False)
-    find_amplitudes(objective.blocks, parameters)
+    hold_dark_amplitudes(objective.blocks, parameters)
     names = {parameters.parameters_[i].name for i in parameters.free if parameters.parameters_[i].kind == AMPLITUDE}
     assert names
     assert "F[11,11,11]" not in names

@@ -1,0 +1,51 @@
+"""The spots of all experiments with the indices that the given geometry tells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nbtorch.errors import DataError
+from refine.indexing.assignment import Evidence, assign
+from refine.processes import gathered
+from refine.records.journal import Journal
+from refine.scene.scene import FitExperiment, Scene
+from refine.settings.fit_settings import FitSettings
+from refine.spots.spot_list import read_spot_list
+from refine.spots.survey import Survey
+
+
+def index_all(scene: Scene, surveys: dict[int, Survey], settings: FitSettings, journal: Journal) -> list[Evidence]:
+    """Spots of every experiment with their indices from the start model. Raises DataError where there are none."""
+    given = None
+    if settings.data.spots is not None:
+        framed = len(scene.experiments) > 1 or not scene.experiments[0].still
+        given = read_spot_list(settings.data.spots, scene.detector.config, framed=framed)
+        given = given.of_frames(settings.data.frame_range)
+    mine = []
+    for expt in (expt for expt in scene.experiments if expt.index in surveys):
+        spots = surveys[expt.index].spots
+        if given is not None:
+            spots = given.of_experiment(spots, expt.index, still=expt.still)
+        mine.append(assign(expt, spots, settings, expt.model))
+    evidence = evidence_of_all(mine, scene.experiments)
+    found, indexed = sum(len(item.spots) for item in evidence), sum(len(item.observed) for item in evidence)
+    if found == 0:
+        raise DataError(
+            f"{sum(len(expt.images) for expt in scene.experiments)} frames",
+            "no spot stands out of them",
+            "Look at the frames",
+        )
+    if indexed == 0:
+        raise DataError(
+            f"{found} spots",
+            "the start geometry predicts no reflection where any of them is",
+            "Check data.experiment against the frames: draw both with nb-refine --check",
+        )
+    journal.say("spots_indexed", f"found {found} spots, {indexed} with an index", found=found, indexed=indexed)
+    return evidence
+
+
+def evidence_of_all(mine: Sequence[Evidence], expts: Sequence[FitExperiment]) -> list[Evidence]:
+    """The evidence of all processes for ``expts``, where ``mine`` is this one's."""
+    told = gathered({item.expt.index: (item.spots, item.observed, item.rejected) for item in mine})
+    return [Evidence(expt, *told[expt.index]) for expt in expts]
