@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,32 +43,56 @@ def detector(shift: float = 0.0) -> DetectorConfig:
 
 
 def spots(rng: np.random.Generator) -> tuple[SpotRow, ...]:
+    """Of a scan of two frames. What a run leaves empty is empty here: the boxes of spots that the fit did not see."""
     rows = []
     for index in range(30):
         fast, slow = rng.uniform(10, 230), rng.uniform(10, 600)
         dx, dy = rng.normal(0, 0.15, 2)
-        rejected = index == 7
+        frame, counts = float(rng.uniform(0, 2)), float(rng.integers(50, 5000))
         row = SpotRow(
-            frame=float(rng.uniform(0, 4)),
+            experiment=0,
+            frame=frame,
             panel=index % 2,
             h=index - 15,
             k=3,
             l=-index,
             observed_fast_px=fast + dx,
             observed_slow_px=slow + dy,
-            observed_frame=None,
+            observed_frame=frame,
             start_fast_px=fast + 5.0 + 0.005 * slow,
             start_slow_px=slow - 3.0,
             end_fast_px=fast,
             end_slow_px=slow,
-            counts=float(rng.integers(50, 5000)),
-            chi_square=float(rng.uniform(0.8, 1.2)),
-            used=index % 6 != 0 and not rejected,
+            counts=counts,
+            radial_px=dx,
+            tangential_px=dy,
+            d=float(rng.uniform(1.5, 8)),
+            used=index % 6 != 0,
             heldout=index % 6 == 0,
-            reason="overlaps (1 0 3)" if rejected else "",
         )
-        rows.append(row)
+        rows.append(_rejected(row) if index == 7 else row if row.heldout else _with_box(row, rng))
     return tuple(rows)
+
+
+def _with_box(row: SpotRow, rng: np.random.Generator) -> SpotRow:
+    light, scale = rng.normal(row.counts, row.counts**0.5), rng.normal(1.0, 0.02)
+    sigma = row.counts**0.5
+    return replace(
+        row,
+        scale=float(scale),
+        scale_sigma=float(scale * sigma / row.counts),
+        intensity=float(light),
+        intensity_sigma=sigma,
+        background=0.5,
+        chi_square=float(rng.uniform(0.8, 1.2)),
+    )
+
+
+def _rejected(row: SpotRow) -> SpotRow:
+    nan = float("nan")
+    no_index = {"h": 0, "k": 0, "l": 0, "radial_px": None, "tangential_px": None, "d": None}
+    nowhere = dict.fromkeys(("start_fast_px", "start_slow_px", "end_fast_px", "end_slow_px"), nan)
+    return replace(row, **no_index, **nowhere, used=False, reason="overlaps (1 0 3)")  # type: ignore[arg-type]
 
 
 def spot_image(kind: str, index: int, rng: np.random.Generator) -> SpotImage:
@@ -113,8 +138,18 @@ def outcome(*, converged: bool = True) -> Outcome:
         history=tuple(history),
         spots=spots(rng),
         frames=(
-            FrameRow(0, "frame_0001.cbf", 14, 0.21, 1.01),
-            FrameRow(1, "frame_0002.cbf", 0, None, None, ok=False, message="the file ends before its data"),
+            FrameRow(0, "frame_0001.cbf", 14, 0.21, 1.01, experiment=0, frame=0),
+            FrameRow(
+                1,
+                "frame_0002.cbf",
+                0,
+                None,
+                None,
+                ok=False,
+                message="the file ends before its data",
+                experiment=0,
+                frame=1,
+            ),
         ),
         images=images,
         goodness=Goodness(
