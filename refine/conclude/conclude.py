@@ -7,6 +7,7 @@ from refine.conclude.box_rows import box_rows
 from refine.conclude.correlations import correlation
 from refine.conclude.frame_rows import frame_rows
 from refine.conclude.goodness import goodness, with_positions
+from refine.conclude.model_values import model_values
 from refine.conclude.parameter_rows import parameter_rows
 from refine.conclude.pictures import pictures
 from refine.conclude.refined_models import refined_beams, refined_crystals, refined_detector
@@ -40,6 +41,8 @@ def outcome(problem: Problem, module: Loop) -> Outcome:
     spots = spot_rows(problem, parameters, experiments, box_rows(objective, parameters), module.left_out)
     fit_to_pixels = goodness(objective, parameters, z2, module.stage.name)
     detector_end = refined_detector(experiments[0].detector)
+    beams, crystals = refined_beams(problem, experiments), refined_crystals(problem, experiments)
+    models = detector_end, list(beams.values()), list(crystals.values())
     return Outcome(
         parameters=rows,
         undetermined=known.undetermined if known else (),
@@ -56,13 +59,14 @@ def outcome(problem: Problem, module: Loop) -> Outcome:
         detector_start=problem.scene.document.entries[0].detector,
         detector_end=detector_end,
         detectors={item.expt.entry.detector_index: detector_end for item in problem.evidence},
-        beams=refined_beams(problem, experiments),
-        crystals=refined_crystals(problem, experiments),
+        beams=beams,
+        crystals=crystals,
         rms_start_px=problem.rms_start,
         rms_end_px=rms(spots, heldout=False),
         rms_heldout_px=rms(spots, heldout=True),
         solve_wall_s=module.wall_s,
         solve_cpu_s=total_number(module.cpu_s),
+        model=model_values(problem, module, rows, models),
         journal=merged(*exchange(module.journal.entries), closing),
         processes=tuple(exchange(Share(tuple(block.index for block in objective.blocks), module.cpu_s))),
     )

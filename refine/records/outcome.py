@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from nbtorch.config import BeamConfig, CrystalConfig, DetectorConfig
 from refine.records.journal import JournalEntry
+from refine.records.model_value import ModelValue
 
 Pair = tuple[float, float]  # fast, slow
 Array = NDArray[np.float64]
@@ -210,6 +211,7 @@ class Outcome:
 
     ``detectors``, ``beams`` and ``crystals`` are keyed by their index in the experiment list, as
     :class:`nbtorch.io.ExptUpdates` takes them. ``journal`` is what the run said, chose, assumed and warned of.
+    ``model`` is every value that the model needs, with where it comes from.
     ``weakest`` is the least determined direction of those that are. ``solve_cpu_s`` is the processor time of all
     processes, ``processes`` that of each.
     """
@@ -238,6 +240,7 @@ class Outcome:
     processes: tuple[Share, ...] = ()
     weakest: Undetermined | None = None
     amplitudes: tuple[AmplitudeRow, ...] = ()
+    model: tuple[ModelValue, ...] = ()
 
     @property
     def n_used(self) -> int:

@@ -63,6 +63,7 @@ def context(finding: Finding) -> dict[str, Any]:
         "parameters": [parameter(row) for row in outcome.parameters if row.free or row.tied_to],
         "resampled": any(row.sigma_bootstrap is not None for row in outcome.parameters),
         "amplitudes": amplitudes(outcome),
+        "model": model(outcome),
         "held": [parameter(row) for row in outcome.parameters if not row.free and not row.tied_to],
         "truth": [
             {
@@ -152,6 +153,33 @@ def parameter(row: ParameterRow) -> dict[str, Any]:
         "bar": 0.0 if moved is None else float(np.clip(np.log10(1 + abs(moved)) / 3, 0, 1)),
         "state": state,
     }
+
+
+def model(outcome: Outcome) -> list[dict[str, Any]]:
+    """The values of the model by where they come from; what the fit refined last, since it has a table of its own."""
+    titles = {
+        "stated": "Stated: by the .expt or by you",
+        "assumed": "Assumed: nobody stated it, and no data told",
+        "estimated": "Estimated from the data, and not refined",
+        "fitted": "Fitted",
+    }
+    rows = [
+        {"origin": row.origin, "name": row.name, "value": shown(row.value), "unit": row.unit, "source": row.source}
+        for row in outcome.model
+    ]
+    groups = [{"title": title, "rows": [r for r in rows if r["origin"] == origin]} for origin, title in titles.items()]
+    return [group for group in groups if group["rows"]]
+
+
+def shown(value: object) -> str:
+    """A value of the model as text: numbers to six digits."""
+    if isinstance(value, (list, tuple)):
+        return ", ".join(shown(item) for item in value) or "—"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (int, float)):
+        return numbers.fixed(float(value), None)
+    return "—" if value is None else str(value)
 
 
 def amplitudes(outcome: Outcome) -> dict[str, Any] | None:

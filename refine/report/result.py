@@ -105,6 +105,7 @@ def document(finding: Finding) -> dict[str, Any]:
             "processes": [asdict(share) for share in outcome.processes],
         },
         "parameters": [asdict(row) for row in outcome.parameters],
+        "model": [asdict(row) for row in outcome.model],
         "undetermined": [asdict(row) for row in outcome.undetermined],
         "weakest": None if outcome.weakest is None else asdict(outcome.weakest),
         "spots": {

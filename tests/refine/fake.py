@@ -9,6 +9,7 @@ import numpy as np
 
 from nbtorch.config import BeamConfig, CrystalConfig, DetectorConfig, PanelConfig, PanelGroup
 from refine.records.journal import JournalEntry
+from refine.records.model_value import ModelValue
 from refine.records.outcome import (
     Correlation,
     FrameRow,
@@ -116,6 +117,26 @@ PARAMETERS = (
 )
 
 
+MODEL = (
+    ModelValue("wavelength", 0.9763, "Å", "stated", ".expt"),
+    ModelValue("spot shape", "gauss_hkl", "", "assumed", "nothing says which"),
+    ModelValue("number of cells", [400.0, 20.0, 24.0], "", "fitted", "parameters"),
+    ModelValue("sub-pixels a side", 2, "", "estimated", "the spots' width"),
+)
+
+
+JOURNAL = (
+    JournalEntry("spots_indexed", "found 31 spots, 30 with an index", "info", {"found": 31, "indexed": 30}),
+    JournalEntry("few_spots", "21 parameters were fitted to 30 spots", "warning", {"parameters": 21, "spots": 30}),
+    JournalEntry(
+        "n_cells_from_width",
+        "crystal.n_cells = 21.0, 20.0, 24.0: from the spots' width, rms 0.90 px",
+        "choice",
+        {"n_cells": [21.0, 20.0, 24.0], "width_px": 0.9},
+    ),
+)
+
+
 def correlation() -> Correlation:
     names = tuple(row.name for row in PARAMETERS if row.free)
     matrix = np.eye(len(names))
@@ -170,18 +191,8 @@ def outcome(*, converged: bool = True) -> Outcome:
         rms_heldout_px=(0.18, 0.15),
         solve_wall_s=12.3,
         solve_cpu_s=20.1,
-        journal=(
-            JournalEntry("spots_indexed", "found 31 spots, 30 with an index", "info", {"found": 31, "indexed": 30}),
-            JournalEntry(
-                "few_spots", "21 parameters were fitted to 30 spots", "warning", {"parameters": 21, "spots": 30}
-            ),
-            JournalEntry(
-                "n_cells_from_width",
-                "crystal.n_cells = 21.0, 20.0, 24.0: from the spots' width, rms 0.90 px",
-                "choice",
-                {"n_cells": [21.0, 20.0, 24.0], "width_px": 0.9},
-            ),
-        ),
+        model=MODEL,
+        journal=JOURNAL,
     )
 
 
