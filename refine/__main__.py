@@ -17,7 +17,8 @@ REFUSED = ("--experimental-rerun", "--config-path", "-cp", "--config-name", "-cn
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code: 0 done, 1 it could not be done, 2 the command line is wrong."""
+    """Run the command; returns the exit code: 0 done, 1 it could not be done, 2 the command line is wrong, 3 the fit
+    has failed by its verdict, its results being kept."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return _dispatch(given)

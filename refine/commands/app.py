@@ -33,8 +33,11 @@ def plain(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in values.items()}
 
 
-def run(config: DictConfig, folder: Path, arguments: Sequence[str]) -> None:
-    """Do what ``config`` asks for, in ``folder``. Raises NbtorchError for everything that a user can put right."""
+def run(config: DictConfig, folder: Path, arguments: Sequence[str]) -> str:
+    """Do what ``config`` asks for, in ``folder``; the level of a fit's verdict, "" for a check.
+
+    Raises NbtorchError for everything that a user can put right.
+    """
     values = plain(config)
     request = request_from(values)
     journal = Journal(print if is_first() else silent)
@@ -44,7 +47,7 @@ def run(config: DictConfig, folder: Path, arguments: Sequence[str]) -> None:
             from refine.commands.check_command import check
 
             check(request, folder, journal)
-        return
+        return ""
     if request.trainer.processes > 1:
         from refine.fit.training import connect
 
@@ -54,13 +57,13 @@ def run(config: DictConfig, folder: Path, arguments: Sequence[str]) -> None:
 
         set_num_threads(request.trainer.threads)
     with failing_together(), claim(folder, resume=request.resume, overwrite=request.overwrite) as claimed:
-        fit(request, values, claimed, arguments, journal)
+        return fit(request, values, claimed, arguments, journal)
 
 
 def fit(
     request: Request, values: Mapping[str, Any], folder: RunFolder, arguments: Sequence[str], journal: Journal
-) -> None:
-    """Prepare, solve, and write every result of one fit."""
+) -> str:
+    """Prepare, solve, and write every result of one fit; the level of its verdict."""
     # Lightning and the core take seconds to import: a mistyped setting is told before that.
     from refine.conclude.conclude import outcome
     from refine.fit.data import ShoeboxData
@@ -84,12 +87,13 @@ def fit(
     module.loop.begin()  # of a fit that had ended when it was taken up again: its pixels are reported
     found = outcome(problem, module.loop)
     if not is_first():
-        return
+        return found.verdict.level
     files = input_files(request, [frame.path for frame in found.frames])
     finding = Finding(found, record, files, truth_rows(found, truth or {}), stopped_by)
     write_results(finding, problem.scene.document, folder)  # first: a report that fails costs no result
     write_report(finding, folder)
     print_summary(finding, folder)
+    return found.verdict.level
 
 
 def begin(folder: RunFolder, values: Mapping[str, Any], record: Mapping[str, Any]) -> None:

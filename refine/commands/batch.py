@@ -123,12 +123,12 @@ def _fit(member: Member, overrides: list[str], tell: Connection) -> None:
     reason = ""
     try:
         _write_to(member.folder / LOG)
-        from refine.commands.launch import launch
+        from refine.commands.launch import EXIT_VERDICT, launch
         from refine.settings.overrides import prepare
 
         given = [f"data.experiment={member.experiment}", f"hydra.run.dir={member.folder}", *overrides]
         code = launch(prepare(given), given)
-        reason = f"exit code {code}: see {member.folder / LOG}" if code else ""
+        reason = f"exit code {code}: see {member.folder / LOG}" if code not in (0, EXIT_VERDICT) else ""
     except NbtorchError as error:
         reason = str(error)
         print(f"nb-refine: {reason}", file=sys.stderr)

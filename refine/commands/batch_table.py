@@ -61,10 +61,11 @@ def row_of(waiting: BatchRow, folder: Path) -> BatchRow:
 
 def _filled(waiting: BatchRow, found: Mapping[str, Any]) -> BatchRow:
     rms, held = (found["spots"][name] or (None, None) for name in ("rms_end_px", "rms_heldout_px"))
+    status, reason = _ended(found)
     return replace(
         waiting,
-        status=OK if found["converged"] else UNCONVERGED,
-        reason="" if found["converged"] else str(found["message"]),
+        status=status,
+        reason=reason,
         spots=found["spots"]["used"],
         rms_fast_px=rms[0],
         rms_slow_px=rms[1],
@@ -78,6 +79,17 @@ def _filled(waiting: BatchRow, found: Mapping[str, Any]) -> BatchRow:
             if row["free"] and row["tied_to"] is None
         },
     )
+
+
+def _ended(found: Mapping[str, Any]) -> tuple[str, str]:
+    """How the fit of a result ended, and what there is to say about it."""
+    verdict = found["verdict"]
+    told = "; ".join(row["sentence"] for row in verdict["findings"] if row["level"] == verdict["level"])
+    if verdict["level"] == "failed":
+        return FAILED, told
+    if not found["converged"]:
+        return UNCONVERGED, str(found["message"])
+    return OK, told
 
 
 def row_from(plain: Mapping[str, Any]) -> BatchRow:

@@ -22,6 +22,7 @@ from refine.settings.typed import nearest
 
 CONFIG_NAME = "fit"
 EXIT_FAILED, EXIT_USAGE = 1, 2
+EXIT_VERDICT = 3  # the fit has failed by its verdict; its results are kept
 # Hydra runs what its own node names (targets, logging classes): a config from elsewhere must not reach it.
 REACHES_HYDRA = re.compile(r"hydra|_target_")
 
@@ -40,6 +41,7 @@ def launch(prepared: Sequence[str], typed: Sequence[str]) -> int:
     register_resolvers()
     refuse_foreign_code(prepared)
     failures: list[Exception] = []
+    levels: list[str] = []
     sweeping = "--multirun" in prepared or "-m" in prepared
 
     def task(config: DictConfig) -> None:
@@ -47,7 +49,7 @@ def launch(prepared: Sequence[str], typed: Sequence[str]) -> int:
         try:
             if sweeping and config.trainer.devices * config.trainer.num_nodes > 1:
                 raise ConfigError("--multirun", "the runs of a sweep have one process each", "Leave trainer=ddp out")
-            run(config, Path(HydraConfig.get().runtime.output_dir), typed)
+            levels.append(run(config, Path(HydraConfig.get().runtime.output_dir), typed))
         except NbtorchError as error:
             failures.append(error)
             if sweeping:
@@ -70,7 +72,7 @@ def launch(prepared: Sequence[str], typed: Sequence[str]) -> int:
         raise FileError(f"run folder {error.filename}", f"it cannot be written ({error.strerror})", change) from error
     if failures and not (sweeping and all(isinstance(failure, NbtorchError) for failure in failures)):
         raise failures[-1]
-    return EXIT_FAILED if failures else 0
+    return EXIT_FAILED if failures else EXIT_VERDICT if "failed" in levels else 0
 
 
 @contextmanager

@@ -14,9 +14,11 @@ from refine.conclude.refined_models import refined_beams, refined_crystals, refi
 from refine.conclude.sigmas import known_sigmas, which_sigmas
 from refine.conclude.spot_rows import radial_rms, rms, spot_rows
 from refine.fit import of_all
+from refine.fit.judge import judged
 from refine.fit.loop import Loop
+from refine.fit.mistakes import would_fit
 from refine.fit.problem import Problem
-from refine.parameters.kinds import AMPLITUDE
+from refine.parameters.kinds import AMPLITUDE, SCALE
 from refine.parameters.moved_experiment import moved_experiment
 from refine.parameters.parameter_set import ParameterSet
 from refine.processes import exchange, total_number
@@ -43,7 +45,7 @@ def outcome(problem: Problem, module: Loop) -> Outcome:
     detector_end = refined_detector(experiments[0].detector)
     beams, crystals = refined_beams(problem, experiments), refined_crystals(problem, experiments)
     models = detector_end, list(beams.values()), list(crystals.values())
-    return Outcome(
+    found = Outcome(
         parameters=rows,
         undetermined=known.undetermined if known else (),
         weakest=known.weakest if known else None,
@@ -53,7 +55,7 @@ def outcome(problem: Problem, module: Loop) -> Outcome:
         message=module.message,
         history=tuple(module.history),
         spots=spots,
-        frames=frame_rows(problem, spots, module),
+        frames=frame_rows(problem, spots, _shared_scales(module), module.left_out),
         images=pictures(objective, parameters),
         goodness=with_positions(fit_to_pixels, radial_rms(spots)),
         detector_start=problem.scene.document.entries[0].detector,
@@ -70,6 +72,7 @@ def outcome(problem: Problem, module: Loop) -> Outcome:
         journal=merged(*exchange(module.journal.entries), closing),
         processes=tuple(exchange(Share(tuple(block.index for block in objective.blocks), module.cpu_s))),
     )
+    return judged(found, problem, module, would_fit)
 
 
 def _warnings(problem: Problem, parameters: ParameterSet, z2: float) -> list[JournalEntry]:
@@ -84,3 +87,12 @@ def _warnings(problem: Problem, parameters: ParameterSet, z2: float) -> list[Jou
         said = f"{free} parameters were fitted to {spots} spots"
         found.append(JournalEntry("few_spots", said, "warning", {"parameters": free, "spots": spots}))
     return found
+
+
+def _shared_scales(module: Loop) -> dict[int, float]:
+    """The scales of the crystals by experiment; none where every spot has its own."""
+    if module.objective.free_scales:
+        return {}
+    values = module.values.values.detach().tolist()
+    numbers = [item.expt.index for item in module.problem.evidence]
+    return {number: values[module.values.index_of(SCALE, number)] for number in numbers}

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 
 from refine.conclude.spot_rows import rms
-from refine.fit.loop import Loop
 from refine.fit.problem import Problem
-from refine.parameters.kinds import SCALE
 from refine.records.outcome import FrameRow, SpotRow
 
 OfFrame = dict[tuple[int, int], list[SpotRow]]
 
 
-def frame_rows(problem: Problem, spots: Sequence[SpotRow], module: Loop) -> tuple[FrameRow, ...]:
-    """One row a frame, those that failed too, in the order of the experiments."""
+def frame_rows(
+    problem: Problem, spots: Sequence[SpotRow], scales: Mapping[int, float], left_out: Mapping[int, str]
+) -> tuple[FrameRow, ...]:
+    """One row a frame, those that failed too, in the order of the experiments.
+
+    ``scales`` that the spots of a crystal share, and ``left_out``, why no pixels are fitted, go by experiment.
+    """
     of_frame, all_lost = used_by_frame(spots), problem.lost_frames()
     of_experiment = {row.index: [replace(row, experiment=row.index)] for row in problem.failed}
     for item in problem.evidence:
         number = item.expt.index
         rows = of_experiment.setdefault(number, [])
-        shared = _shared_scale(module, number)
-        absent = module.left_out.get(number, "")
+        absent = left_out.get(number, "")
         for frame, path in enumerate(item.expt.images):
             here = of_frame.get((number, number if item.expt.still else frame), [])
             pair = rms(here, heldout=False)
@@ -34,7 +36,7 @@ def frame_rows(problem: Problem, spots: Sequence[SpotRow], module: Loop) -> tupl
                 str(path),
                 len(here),
                 rms_px=None if pair is None else math.hypot(*pair),
-                scale=_median_scale(here) if shared is None else shared,
+                scale=scales.get(number, _median_scale(here)),
                 ok=not lost,
                 message=lost,
                 experiment=number,
@@ -52,13 +54,6 @@ def used_by_frame(spots: Sequence[SpotRow]) -> OfFrame:
         if spot.used:
             found.setdefault((spot.experiment, int(spot.frame)), []).append(spot)
     return found
-
-
-def _shared_scale(module: Loop, experiment: int) -> float | None:
-    """The scale of the crystal, where its spots have one; None where each has its own."""
-    if module.objective.free_scales:
-        return None
-    return float(module.values.values.detach()[module.values.index_of(SCALE, experiment)])
 
 
 def _median_scale(spots: Sequence[SpotRow]) -> float | None:

@@ -10,6 +10,7 @@ from refine.fit.drift_choice import decide_drift
 from refine.fit.estimates import with_estimates
 from refine.fit.first_indices import index_all
 from refine.fit.fit_parameters import parameter_set
+from refine.fit.indexing_choice import settled
 from refine.fit.position_fit import constant, fit_positions, refit_moved
 from refine.fit.problem import Problem
 from refine.fit.start_positions import rms_at_start, start_positions
@@ -38,6 +39,7 @@ def prepare(settings: FitSettings, journal: Journal) -> Problem:
     started = time.perf_counter(), time.process_time()
     surveys, scene, failed = survey_all(scene, chosen.missing, settings, journal)
     found = fit_positions(scene, index_all(scene, surveys, settings, journal), surveys, constant(settings), journal)
+    found, rivals = settled(found, settings)
     mine = [item for item in found.evidence if item.expt.index in surveys]
     settings = decide_drift(scene, mine, found.parameters, settings, journal)
     if settings.parameters.scan_varying:
@@ -67,6 +69,8 @@ def prepare(settings: FitSettings, journal: Journal) -> Problem:
         moved_by_positions=moved,
         failed=tuple(failed),
         journal=journal,
+        rivals=rivals,
+        amplitudes_given=scene.has_amplitudes,
     )
     return replace(problem, wall_s=time.perf_counter() - started[0], cpu_s=time.process_time() - started[1])
 

@@ -19,6 +19,7 @@ from refine.records.outcome import FrameRow, Iteration
 from refine.scene.scene import Scene
 from refine.settings.fit_settings import FitSettings
 from refine.spots.widths import Widths
+from refine.verdict.evidence import Rival
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +45,8 @@ class Problem:
     moved_by_positions: tuple[int, ...]  # which of them it was free to move
     failed: tuple[FrameRow, ...]
     journal: Journal = field(default_factory=Journal)  # what was said on the way, and where the loop goes on
+    rivals: tuple[Rival, ...] = ()  # other indexings that were weighed
+    amplitudes_given: bool = False
     cpu_s: float = 0.0
     wall_s: float = 0.0
 

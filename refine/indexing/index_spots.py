@@ -96,7 +96,7 @@ def index_spots(
     )
     if not len(candidates):
         return _nothing(spots)
-    expected = _expected_light(experiment, candidates)
+    expected = expected_light(experiment, candidates.hkl)
 
     def doubt(pattern: Pattern) -> float:
         return (
@@ -132,14 +132,14 @@ def _patterns(view: View, candidates: Candidates, settings: IndexingSettings) ->
     return patterns
 
 
-def _expected_light(experiment: Experiment, candidates: Candidates) -> Floats | None:
-    """|F|² [m] of the candidates; None where the experiment has no amplitudes."""
+def expected_light(experiment: Experiment, hkl: Ints) -> Floats | None:
+    """|F|² [m] of reflections ``hkl`` [m, 3]; None where the experiment has no amplitudes."""
     model = experiment.structure_factors
     with torch.no_grad():
         table = model.table()
         if table is None:
             return None
-        amplitude = nearest(torch.as_tensor(candidates.hkl).to(model.amplitudes), table, model.default_F)
+        amplitude = nearest(torch.as_tensor(hkl).to(model.amplitudes), table, model.default_F)
     return np.asarray(amplitude.cpu().numpy() ** 2, dtype=np.float64)
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from nbtorch.config import BeamConfig, CrystalConfig, DetectorConfig
 from refine.records.journal import JournalEntry
 from refine.records.model_value import ModelValue
+from refine.records.verdict import Verdict
 
 Pair = tuple[float, float]  # fast, slow
 Array = NDArray[np.float64]
@@ -241,6 +242,7 @@ class Outcome:
     weakest: Undetermined | None = None
     amplitudes: tuple[AmplitudeRow, ...] = ()
     model: tuple[ModelValue, ...] = ()
+    verdict: Verdict = Verdict("good")  # noqa: RUF009 - frozen
 
     @property
     def n_used(self) -> int:

@@ -19,7 +19,7 @@ def _how_it_ended(outcome: Outcome, stopped_by: str) -> Iterator[JournalEntry]:
     if stopped_by:
         said = f"The fit was stopped by {stopped_by} before it converged: these are partial results."
         yield JournalEntry("stopped", said, "warning", {"signal": stopped_by})
-    elif not outcome.converged:
+    elif not outcome.converged and outcome.verdict.level != "failed":
         yield JournalEntry("not_converged", f"The fit did not converge: {outcome.message}", "warning")
 
 

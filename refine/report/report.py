@@ -59,6 +59,7 @@ def context(finding: Finding) -> dict[str, Any]:
         "outcome": outcome,
         "record": finding.record,
         "verdict": verdict(finding),
+        "remarks": [text for text in finding.warnings if text not in _found(outcome)],
         "tiles": tiles(outcome),
         "parameters": [parameter(row) for row in outcome.parameters if row.free or row.tied_to],
         "resampled": any(row.sigma_bootstrap is not None for row in outcome.parameters),
@@ -101,11 +102,22 @@ def verdict(finding: Finding) -> dict[str, str]:
     outcome = finding.outcome
     if finding.stopped_by:
         word, kind = f"Stopped by {finding.stopped_by}", "bad"
+    elif outcome.verdict.level == "failed":
+        word, kind = "Failed", "bad"
     elif not outcome.converged:
         word, kind = "Did not converge", "bad"
+    elif outcome.verdict.level == "doubtful":
+        word, kind = "Doubtful", "fair"
     else:
         word, kind = ("Converged, with remarks", "fair") if finding.warnings else ("Converged", "good")
-    return {"word": word, "kind": kind, "sentence": outcome.message}
+    serious = [row for row in outcome.verdict.findings if row.level == outcome.verdict.level]
+    sentence = "; ".join(row.sentence for row in serious) if serious else outcome.message
+    return {"word": word, "kind": kind, "sentence": sentence}
+
+
+def _found(outcome: Outcome) -> set[str]:
+    """What the verdict's own list says."""
+    return {row.sentence for row in outcome.verdict.findings}
 
 
 def tiles(outcome: Outcome) -> list[tuple[str, str, str]]:

@@ -60,8 +60,9 @@ class Finding:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a reader must know before trusting the numbers."""
-        return sentences(self.journal, "warning")
+        """What a reader must know before trusting the numbers, the verdict's findings first."""
+        grave = [row.sentence for row in self.outcome.verdict.findings if row.level != "note"]
+        return tuple(dict.fromkeys((*grave, *sentences(self.journal, "warning"))))
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -99,6 +100,7 @@ def document(finding: Finding) -> dict[str, Any]:
         "command": record.command,
         "seed": record.seed,
         "converged": outcome.converged,
+        "verdict": {"level": outcome.verdict.level, "findings": [asdict(row) for row in outcome.verdict.findings]},
         "timing": {
             "solve_wall_s": outcome.solve_wall_s,
             "solve_cpu_s": outcome.solve_cpu_s,

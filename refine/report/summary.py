@@ -20,6 +20,7 @@ PIPE_WIDTH = 120
 def print_summary(finding: Finding, folder: RunFolder, console: Console | None = None) -> None:
     """Print the summary of ``finding`` to the terminal, or plainly to a pipe."""
     console = console or Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    console.print(finding.outcome.verdict.headline, markup=False, highlight=False, soft_wrap=True)
     console.print(parameter_table(finding))
     for line in lines(finding):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -67,14 +68,27 @@ def _end(row: ParameterRow) -> str:
 def lines(finding: Finding) -> list[str]:
     """Everything below the table, one sentence a line."""
     outcome = finding.outcome
-    text = [f"{'converged' if outcome.converged else 'NOT converged'}: {outcome.message}", spot_line(outcome)]
+    text = [state_line(outcome), *finding_lines(outcome), spot_line(outcome)]
     text += [f"not determined by the data: {row.combination} ({row.reason})" for row in outcome.undetermined]
     amplitudes = sentence(outcome, AMPLITUDES)
     if amplitudes is not None:
         text.append(amplitudes)
     if outcome.weakest is not None:
         text.append(f"least determined of what is: {outcome.weakest.combination} ({outcome.weakest.reason})")
-    return text + [f"warning: {warning}" for warning in finding.warnings]
+    told = {row.sentence for row in outcome.verdict.findings}
+    return text + [f"warning: {warning}" for warning in finding.warnings if warning not in told]
+
+
+def state_line(outcome: Outcome) -> str:
+    """How the solver ended. A fit that failed has not converged, whatever the solver says of its steps."""
+    if outcome.converged:
+        return f"converged: {outcome.message}"
+    return f"NOT converged: {'the verdict is failed' if outcome.verdict.level == 'failed' else outcome.message}"
+
+
+def finding_lines(outcome: Outcome) -> list[str]:
+    """What the verdict found, with the reasons; graver things first."""
+    return [f"{row.level}: {row.sentence} ({row.reason})" for row in outcome.verdict.findings]
 
 
 def spot_line(outcome: Outcome) -> str:

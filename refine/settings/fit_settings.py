@@ -12,6 +12,7 @@ from typing import Literal
 from nbtorch.config import Precision, Shape
 from nbtorch.errors import ConfigError
 from refine.settings.limits import NOT_NEGATIVE, ONE_OR_MORE, POSITIVE, Limit, check, not_empty
+from refine.settings.thresholds import AdvancedSettings
 
 ScaleKind = Literal["auto", "spot", "frame"]
 ScanVarying = Literal["orientation", "cell"]
@@ -238,6 +239,7 @@ class FitSettings:
     parameters: ParameterSettings = field(default_factory=ParameterSettings)
     loss: LossSettings = field(default_factory=LossSettings)
     solver: SolverSettings = field(default_factory=SolverSettings)
+    advanced: AdvancedSettings = field(default_factory=AdvancedSettings)
     seed: int = 0
 
     def __post_init__(self) -> None:
