@@ -19,7 +19,7 @@ import torch
 
 from benchmarks.measuring import peak_megabytes
 from benchmarks.stills import Stills
-from refine.fit.conclude import outcome
+from refine.conclude.conclude import outcome
 from refine.fit.loop import Loop
 from refine.fit.prepare import prepare
 from refine.fit.problem import Problem

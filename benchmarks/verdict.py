@@ -29,9 +29,11 @@ from nbtorch.io.expt import ExperimentEntry
 from nbtorch.models import Beam, Crystal, Detector, Experiment, StructureFactors
 from nbtorch.render import Renderer
 from nbtorch.units import CLASSICAL_ELECTRON_RADIUS_SQUARED
-from refine.fit.conclude import frame_rows, refined_crystals, rms, spot_rows
+from refine.conclude.frame_rows import frame_rows
+from refine.conclude.refined_models import refined_crystals
+from refine.conclude.spot_rows import rms, spot_rows
 from refine.fit.judge import gather
-from refine.fit.module import FitModule
+from refine.fit.loop import Loop
 from refine.fit.prepare import prepare
 from refine.parameters.moved_experiment import moved_experiment
 from refine.records.journal import Journal
@@ -237,13 +239,13 @@ def judge(settings: FitSettings) -> tuple[str, tuple[str, ...]]:
         problem = prepare(settings, Journal())
     except NbtorchError as error:
         return "refused", (type(error).__name__,)
-    module = FitModule(problem)
+    module = Loop(problem)
     values = module.values
-    spots = spot_rows(problem, values)
     experiments = [moved_experiment(item.expt, values) for item in problem.evidence]
+    spots = spot_rows(problem, values, experiments, {}, {})
     outcome = Outcome(
         parameters=(), undetermined=(), correlation=None, converged=True, message="positions", history=(), spots=spots,
-        frames=frame_rows(problem, spots, values), images=(), goodness=Goodness(),
+        frames=frame_rows(problem, spots, {}, {}), images=(), goodness=Goodness(),
         detector_start=problem.detector, detector_end=problem.detector, detectors={}, beams={},
         crystals=refined_crystals(problem, experiments), rms_start_px=problem.rms_start,
         rms_end_px=rms(spots, heldout=False), rms_heldout_px=None, solve_wall_s=0.0, solve_cpu_s=0.0,

@@ -65,7 +65,7 @@ def fit(
 ) -> str:
     """Prepare, solve, and write every result of one fit; the level of its verdict."""
     # Lightning and the core take seconds to import: a mistyped setting is told before that.
-    from refine.fit.conclude import outcome
+    from refine.conclude.conclude import outcome
     from refine.fit.data import ShoeboxData
     from refine.fit.module import FitModule
     from refine.fit.prepare import prepare

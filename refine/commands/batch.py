@@ -25,7 +25,7 @@ INTERRUPTED = "it was interrupted; give the same command to go on"
 PRELOADED = [
     "refine.commands.launch",
     "refine.fit.prepare",
-    "refine.fit.conclude",
+    "refine.conclude.conclude",
     "refine.report.report",
     "refine.report.result",
     "refine.report.summary",

@@ -1,1 +1,1 @@
-"""The fit from start to end: prepare, stages, conclude; and Lightning's part in it."""
+"""The fit from start to end: prepare and stages; and Lightning's part in it."""

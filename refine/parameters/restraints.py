@@ -98,9 +98,9 @@ def tied(rows: Sequence[Parameter], settings: ParameterSettings, expected: Colle
             # what is tied to the same is tied to one another
             here = here.union(*(group for group in groups if group & here))
             groups = [group for group in groups if not group & here] + [here]
-    merged = {min(group): merged([rows[i] for i in sorted(group)]) for group in groups}
-    dropped = {i for group in groups for i in group} - set(merged)
-    return [merged.get(i, row) for i, row in enumerate(rows) if i not in dropped]
+    first = {min(group): merged([rows[i] for i in sorted(group)]) for group in groups}
+    dropped = {i for group in groups for i in group} - set(first)
+    return [first.get(i, row) for i, row in enumerate(rows) if i not in dropped]
 
 
 def _one_ratio(rows: Sequence[Parameter], found: Sequence[Match], given: str) -> None:

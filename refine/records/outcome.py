@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from nbtorch.config import BeamConfig, CrystalConfig, DetectorConfig
 from refine.records.journal import JournalEntry
+from refine.records.model_value import ModelValue
 from refine.records.verdict import Verdict
 
 Pair = tuple[float, float]  # fast, slow
@@ -84,11 +85,16 @@ class Undetermined:
 class SpotRow:
     """One reflection on one panel, over all frames it touches.
 
-    Positions in pixels; ``frame`` is where its counts are centred (from 0: the middle of the first frame is 0.5) or,
-    for a still, its index. ``observed_*`` None: not seen as a spot of its own. ``reason`` says why a spot was not
-    ``used``, else "".
+    ``experiment`` is the number of its entry in the experiment list. Positions in pixels; ``frame`` is where its counts
+    are centred in its scan (from 0: the middle of the first frame is 0.5) or, for a still, the experiment's number.
+    ``counts`` is what was found above the background. What its shoebox says: ``scale`` multiplies the spot rendered
+    with the amplitude given; ``intensity`` is its light, in counts, that this makes in the box; ``background`` counts a
+    pixel; ``chi_square`` the mean squared residual of the pixels under it, in units of their noise. ``radial_px`` and
+    ``tangential_px`` are observed − predicted at the end, seen from the beam; ``d`` in Å. None: not known, as the boxes
+    of spots that the fit did not see. ``reason`` says why a spot was not ``used``, else "".
     """
 
+    experiment: int
     frame: float
     panel: int
     h: int
@@ -102,15 +108,27 @@ class SpotRow:
     end_fast_px: float
     end_slow_px: float
     counts: float
-    chi_square: float | None
-    used: bool
+    scale: float | None = None
+    scale_sigma: float | None = None
+    intensity: float | None = None
+    intensity_sigma: float | None = None
+    background: float | None = None
+    chi_square: float | None = None
+    radial_px: float | None = None
+    tangential_px: float | None = None
+    d: float | None = None
+    used: bool = True
     heldout: bool = False
     reason: str = ""
 
 
 @dataclass(frozen=True)
 class FrameRow:
-    """One frame and how it fared. ``ok`` False: it was left out, and ``message`` says why."""
+    """One frame and how it fared. ``index`` counts all frames, ``frame`` those of its ``experiment``, both from 0.
+
+    ``scale`` is the crystal's where its spots have one, else the median of the spots' own. ``ok`` False: it was left
+    out, and ``message`` says why.
+    """
 
     index: int
     path: str
@@ -119,6 +137,8 @@ class FrameRow:
     scale: float | None
     ok: bool = True
     message: str = ""
+    experiment: int = 0
+    frame: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,6 +212,7 @@ class Outcome:
 
     ``detectors``, ``beams`` and ``crystals`` are keyed by their index in the experiment list, as
     :class:`nbtorch.io.ExptUpdates` takes them. ``journal`` is what the run said, chose, assumed and warned of.
+    ``model`` is every value that the model needs, with where it comes from.
     ``weakest`` is the least determined direction of those that are. ``solve_cpu_s`` is the processor time of all
     processes, ``processes`` that of each.
     """
@@ -220,6 +241,7 @@ class Outcome:
     processes: tuple[Share, ...] = ()
     weakest: Undetermined | None = None
     amplitudes: tuple[AmplitudeRow, ...] = ()
+    model: tuple[ModelValue, ...] = ()
     verdict: Verdict = Verdict("good")  # noqa: RUF009 - frozen
 
     @property

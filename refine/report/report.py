@@ -64,6 +64,7 @@ def context(finding: Finding) -> dict[str, Any]:
         "parameters": [parameter(row) for row in outcome.parameters if row.free or row.tied_to],
         "resampled": any(row.sigma_bootstrap is not None for row in outcome.parameters),
         "amplitudes": amplitudes(outcome),
+        "model": model(outcome),
         "held": [parameter(row) for row in outcome.parameters if not row.free and not row.tied_to],
         "truth": [
             {
@@ -86,14 +87,12 @@ def context(finding: Finding) -> dict[str, Any]:
 
 def drawings(outcome: Outcome) -> dict[str, Markup | None]:
     """The figures, each None where there is nothing to draw. They are ours, so that they need no escaping."""
-    beam = next(iter(outcome.beams.values()), None)
-    found = None if beam is None else residuals(outcome.spots, outcome.detector_end, beam)
     made = {
         "arrows": residual_arrows(outcome),
         "convergence": figures.convergence(outcome.history),
         "correlation": figures.correlation(outcome.correlation) if outcome.correlation is not None else None,
         "z": figures.z_histogram(outcome.goodness),
-        "resolution": figures.against_resolution(found) if found is not None else None,
+        "resolution": figures.against_resolution(residuals(outcome.spots)),
     }
     return {name: None if drawn is None else Markup(drawn) for name, drawn in made.items()}
 
@@ -168,6 +167,33 @@ def parameter(row: ParameterRow) -> dict[str, Any]:
     }
 
 
+def model(outcome: Outcome) -> list[dict[str, Any]]:
+    """The values of the model by where they come from; what the fit refined last, since it has a table of its own."""
+    titles = {
+        "stated": "Stated: by the .expt or by you",
+        "assumed": "Assumed: nobody stated it, and no data told",
+        "estimated": "Estimated from the data, and not refined",
+        "fitted": "Fitted",
+    }
+    rows = [
+        {"origin": row.origin, "name": row.name, "value": shown(row.value), "unit": row.unit, "source": row.source}
+        for row in outcome.model
+    ]
+    groups = [{"title": title, "rows": [r for r in rows if r["origin"] == origin]} for origin, title in titles.items()]
+    return [group for group in groups if group["rows"]]
+
+
+def shown(value: object) -> str:
+    """A value of the model as text: numbers to six digits."""
+    if isinstance(value, (list, tuple)):
+        return ", ".join(shown(item) for item in value) or "—"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (int, float)):
+        return numbers.fixed(float(value), None)
+    return "—" if value is None else str(value)
+
+
 def amplitudes(outcome: Outcome) -> dict[str, Any] | None:
     """What is said of refined amplitudes, and those that moved most; None where there are none."""
     told = sentence(outcome, AMPLITUDES)
@@ -225,6 +251,7 @@ def rejection(spot: SpotRow) -> dict[str, str]:
     )
     return {
         "hkl": numbers.minus(f"{spot.h} {spot.k} {spot.l}"),
+        "experiment": str(spot.experiment),
         "panel": str(spot.panel),
         "frame": f"{spot.frame:.1f}",
         "place": f"{place[0]:.1f}, {place[1]:.1f}",

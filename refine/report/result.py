@@ -107,6 +107,7 @@ def document(finding: Finding) -> dict[str, Any]:
             "processes": [asdict(share) for share in outcome.processes],
         },
         "parameters": [asdict(row) for row in outcome.parameters],
+        "model": [asdict(row) for row in outcome.model],
         "undetermined": [asdict(row) for row in outcome.undetermined],
         "weakest": None if outcome.weakest is None else asdict(outcome.weakest),
         "spots": {
@@ -167,12 +168,12 @@ def write_results(finding: Finding, experiments: ExperimentList, folder: RunFold
 
 
 def _cell(value: object) -> object:
-    """A CSV cell: nothing for None and NaN, 1 and 0 for true and false, enough digits for a position."""
+    """A CSV cell: nothing for None and NaN, 1 and 0 for true and false, nine digits of a number."""
     if isinstance(value, bool):
         return int(value)
     if not isinstance(value, float):
         return value
-    return f"{value:.5f}".rstrip("0").rstrip(".") if math.isfinite(value) else None
+    return f"{value:.9g}" if math.isfinite(value) else None
 
 
 def change_in_sigmas(row: ParameterRow) -> float | None:

@@ -24,6 +24,7 @@ _NAMES = {
     "fast": ("fast_px", "observed_fast_px"),
     "slow": ("slow_px", "observed_slow_px"),
     "frame": ("frame",),
+    "experiment": ("experiment",),
 }
 
 
@@ -36,13 +37,17 @@ class ListedSpots(Spots):
 
 @dataclass(frozen=True)
 class SpotList:
-    """n rows: panel [n], hkl [n, 3], fast, slow [n] pixels, and frame [n]: of a scan, or the number of the still."""
+    """n rows: panel [n], hkl [n, 3], fast, slow [n] pixels, and frame [n]: of a scan, or the number of the still.
+
+    ``experiment`` [n]: the number of the entry in the experiment list; NaN where the list does not say.
+    """
 
     panel: Ints
     hkl: Ints
     fast: Floats
     slow: Floats
     frame: Floats
+    experiment: Floats
 
     def of_frames(self, frames: tuple[int, int] | None) -> SpotList:
         """The rows of ``frames`` first to last alone (counted from 0, inclusive), which are counted anew from 0."""
@@ -55,7 +60,8 @@ class SpotList:
 
     def of_experiment(self, found: Spots, expt: int, *, still: bool) -> ListedSpots:
         """The rows of one experiment. Width and counts are those of the spot ``found`` there, else the median's."""
-        here = (np.isnan(self.frame) | (np.floor(self.frame) == expt)) if still else np.full(len(self.panel), True)
+        here = np.isnan(self.experiment) | (self.experiment == expt)
+        here &= (np.isnan(self.frame) | (np.floor(self.frame) == expt)) if still else True
         panel, fast, slow, frame = (x[here] for x in (self.panel, self.fast, self.slow, self.frame))
         frame = np.full(len(panel), 0.5) if still else frame
         nearest = _nearest(found, np.stack([panel * 1e6, fast, slow, frame], axis=1))
@@ -84,7 +90,8 @@ def _taken(values: np.ndarray, index: Ints) -> np.ndarray:
 
 
 def read_spot_list(path: str | Path, detector: DetectorConfig, *, framed: bool) -> SpotList:
-    """The rows of a CSV with columns h, k, l, fast_px, slow_px; panel unless all are on the first; frame if ``framed``.
+    """The rows of a CSV with columns h, k, l, fast_px, slow_px; panel unless all are on the first; frame if ``framed``;
+    experiment where several scans share a list.
 
     A run's own spots.csv serves too; rows with a reason of rejection are left out. Raises FileError for a column that
     is missing, a number that is none, fractional indices, and a spot off its panel.
@@ -92,7 +99,7 @@ def read_spot_list(path: str | Path, detector: DetectorConfig, *, framed: bool) 
     rows = [row for row in read_csv(path) if not (row.get("reason", "").strip() and row.get("used") == "0")]
     if not rows:
         raise FileError(str(path), "it lists no spot", "Give one row a spot")
-    optional = {"panel": 0.0} if framed else {"panel": 0.0, "frame": np.nan}
+    optional = {"panel": 0.0, "experiment": np.nan} | ({} if framed else {"frame": np.nan})
     columns = {name: _column(rows, path, name, optional.get(name)) for name in _NAMES}
     hkl = np.stack([columns[name] for name in "hkl"], axis=1)
     whole = np.round(hkl).astype(int)
@@ -103,7 +110,7 @@ def read_spot_list(path: str | Path, detector: DetectorConfig, *, framed: bool) 
     fast, slow = columns["fast"], columns["slow"]
     off = (fast < 0) | (slow < 0) | (fast > size[:, 0]) | (slow > size[:, 1])
     _refuse(path, off, "it lies off its panel", "Count pixels from 0 at the corner of the first")
-    return SpotList(panel, whole, fast, slow, columns["frame"])
+    return SpotList(panel, whole, fast, slow, columns["frame"], columns["experiment"])
 
 
 def _column(rows: list[dict[str, str]], path: str | Path, name: str, default: float | None) -> Floats:

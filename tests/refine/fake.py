@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from nbtorch.config import BeamConfig, CrystalConfig, DetectorConfig, PanelConfig, PanelGroup
 from refine.records.journal import JournalEntry
+from refine.records.model_value import ModelValue
 from refine.records.outcome import (
     Correlation,
     FrameRow,
@@ -42,32 +44,56 @@ def detector(shift: float = 0.0) -> DetectorConfig:
 
 
 def spots(rng: np.random.Generator) -> tuple[SpotRow, ...]:
+    """Of a scan of two frames. What a run leaves empty is empty here: the boxes of spots that the fit did not see."""
     rows = []
     for index in range(30):
         fast, slow = rng.uniform(10, 230), rng.uniform(10, 600)
         dx, dy = rng.normal(0, 0.15, 2)
-        rejected = index == 7
+        frame, counts = float(rng.uniform(0, 2)), float(rng.integers(50, 5000))
         row = SpotRow(
-            frame=float(rng.uniform(0, 4)),
+            experiment=0,
+            frame=frame,
             panel=index % 2,
             h=index - 15,
             k=3,
             l=-index,
             observed_fast_px=fast + dx,
             observed_slow_px=slow + dy,
-            observed_frame=None,
+            observed_frame=frame,
             start_fast_px=fast + 5.0 + 0.005 * slow,
             start_slow_px=slow - 3.0,
             end_fast_px=fast,
             end_slow_px=slow,
-            counts=float(rng.integers(50, 5000)),
-            chi_square=float(rng.uniform(0.8, 1.2)),
-            used=index % 6 != 0 and not rejected,
+            counts=counts,
+            radial_px=dx,
+            tangential_px=dy,
+            d=float(rng.uniform(1.5, 8)),
+            used=index % 6 != 0,
             heldout=index % 6 == 0,
-            reason="overlaps (1 0 3)" if rejected else "",
         )
-        rows.append(row)
+        rows.append(_rejected(row) if index == 7 else row if row.heldout else _with_box(row, rng))
     return tuple(rows)
+
+
+def _with_box(row: SpotRow, rng: np.random.Generator) -> SpotRow:
+    light, scale = rng.normal(row.counts, row.counts**0.5), rng.normal(1.0, 0.02)
+    sigma = row.counts**0.5
+    return replace(
+        row,
+        scale=float(scale),
+        scale_sigma=float(scale * sigma / row.counts),
+        intensity=float(light),
+        intensity_sigma=sigma,
+        background=0.5,
+        chi_square=float(rng.uniform(0.8, 1.2)),
+    )
+
+
+def _rejected(row: SpotRow) -> SpotRow:
+    nan = float("nan")
+    no_index = {"h": 0, "k": 0, "l": 0, "radial_px": None, "tangential_px": None, "d": None}
+    nowhere = dict.fromkeys(("start_fast_px", "start_slow_px", "end_fast_px", "end_slow_px"), nan)
+    return replace(row, **no_index, **nowhere, used=False, reason="overlaps (1 0 3)")  # type: ignore[arg-type]
 
 
 def spot_image(kind: str, index: int, rng: np.random.Generator) -> SpotImage:
@@ -88,6 +114,26 @@ PARAMETERS = (
     ParameterRow("crystal[0].b", "Å", 79.0, 79.081, None, None, free=False, tied_to="crystal[0].a"),
     ParameterRow("crystal[0].n_a", "", 20.0, 400.0, 30.0, 30.0, at_bound=True),
     ParameterRow("beam.wavelength", "Å", 0.9763, 0.9763, None, None, free=False),
+)
+
+
+MODEL = (
+    ModelValue("wavelength", 0.9763, "Å", "stated", ".expt"),
+    ModelValue("spot shape", "gauss_hkl", "", "assumed", "nothing says which"),
+    ModelValue("number of cells", [400.0, 20.0, 24.0], "", "fitted", "parameters"),
+    ModelValue("sub-pixels a side", 2, "", "estimated", "the spots' width"),
+)
+
+
+JOURNAL = (
+    JournalEntry("spots_indexed", "found 31 spots, 30 with an index", "info", {"found": 31, "indexed": 30}),
+    JournalEntry("few_spots", "21 parameters were fitted to 30 spots", "warning", {"parameters": 21, "spots": 30}),
+    JournalEntry(
+        "n_cells_from_width",
+        "crystal.n_cells = 21.0, 20.0, 24.0: from the spots' width, rms 0.90 px",
+        "choice",
+        {"n_cells": [21.0, 20.0, 24.0], "width_px": 0.9},
+    ),
 )
 
 
@@ -113,8 +159,18 @@ def outcome(*, converged: bool = True) -> Outcome:
         history=tuple(history),
         spots=spots(rng),
         frames=(
-            FrameRow(0, "frame_0001.cbf", 14, 0.21, 1.01),
-            FrameRow(1, "frame_0002.cbf", 0, None, None, ok=False, message="the file ends before its data"),
+            FrameRow(0, "frame_0001.cbf", 14, 0.21, 1.01, experiment=0, frame=0),
+            FrameRow(
+                1,
+                "frame_0002.cbf",
+                0,
+                None,
+                None,
+                ok=False,
+                message="the file ends before its data",
+                experiment=0,
+                frame=1,
+            ),
         ),
         images=images,
         goodness=Goodness(
@@ -135,18 +191,8 @@ def outcome(*, converged: bool = True) -> Outcome:
         rms_heldout_px=(0.18, 0.15),
         solve_wall_s=12.3,
         solve_cpu_s=20.1,
-        journal=(
-            JournalEntry("spots_indexed", "found 31 spots, 30 with an index", "info", {"found": 31, "indexed": 30}),
-            JournalEntry(
-                "few_spots", "21 parameters were fitted to 30 spots", "warning", {"parameters": 21, "spots": 30}
-            ),
-            JournalEntry(
-                "n_cells_from_width",
-                "crystal.n_cells = 21.0, 20.0, 24.0: from the spots' width, rms 0.90 px",
-                "choice",
-                {"n_cells": [21.0, 20.0, 24.0], "width_px": 0.9},
-            ),
-        ),
+        model=MODEL,
+        journal=JOURNAL,
     )
 
 

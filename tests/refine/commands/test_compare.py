@@ -17,7 +17,7 @@ from nbtorch.io.expt import ExptUpdates, read_expt, write_expt
 from nbtorch.models import Detector
 from refine.commands.compare import compare, crystal_change, rotation_vector, symmetry_rotations
 from refine.commands.compare_command import main
-from refine.fit.conclude import refined_detector
+from refine.conclude.refined_models import refined_detector
 from tests.helpers.data import shared
 from tests.refine import fake
 

@@ -18,8 +18,8 @@ from nbtorch.io import read_amplitudes
 from nbtorch.models import Experiment, StructureFactors
 from nbtorch.models.detector import root_group
 from refine.__main__ import main
-from refine.fit.amplitude_rows import split, without_amplitudes
-from refine.fit.conclude import parameter_rows
+from refine.conclude.amplitude_rows import split, without_amplitudes
+from refine.conclude.parameter_rows import parameter_rows
 from refine.fit.shoebox_choice import hold_dark_amplitudes
 from refine.least_squares.levenberg_marquardt import LevenbergMarquardt, joint_gradient
 from refine.least_squares.restraint_terms import restrained, restraint_loss

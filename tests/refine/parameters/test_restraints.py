@@ -12,7 +12,7 @@ import torch
 
 from nbtorch.errors import ConfigError
 from refine.__main__ import main
-from refine.fit.conclude import parameter_rows
+from refine.conclude.parameter_rows import parameter_rows
 from refine.least_squares.levenberg_marquardt import LevenbergMarquardt
 from refine.least_squares.restraint_terms import restraint_loss
 from refine.least_squares.uncertainty import uncertainty

@@ -15,7 +15,7 @@ from nbtorch.config import MosaicConfig
 from nbtorch.errors import ConfigError
 from nbtorch.io import read_expt
 from nbtorch.models import Beam, Crystal, Experiment
-from refine.fit.spread_rows import of_spread
+from refine.conclude.spread_rows import of_spread
 from refine.least_squares.levenberg_marquardt import LevenbergMarquardt
 from refine.least_squares.uncertainty import Uncertainty, uncertainty
 from refine.parameters.kinds import MOSAIC_SPREAD

@@ -81,8 +81,8 @@ def test_relative_frames_of_the_experiment_are_found_from_the_run_folder(tmp_pat
 def test_spots_csv_has_a_row_a_spot_and_nothing_for_what_is_not_known(folder: RunFolder) -> None:
     rows = read_csv(folder / "spots.csv")
     assert len(rows) == 30
-    assert list(rows[0])[:5] == ["frame", "panel", "h", "k", "l"]
-    assert rows[0]["observed_frame"] == ""
+    assert list(rows[0])[:6] == ["experiment", "frame", "panel", "h", "k", "l"]
+    assert rows[0]["chi_square"] == ""  # left out: the fit did not see it
     assert rows[7]["used"] == "0"
     assert rows[7]["reason"] == "overlaps (1 0 3)"
     assert sum(int(row["used"]) for row in rows) == 24

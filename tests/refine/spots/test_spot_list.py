@@ -52,6 +52,14 @@ def test_rows_go_to_the_still_of_their_frame(tmp_path: Path) -> None:
     assert all(isinstance(spots, ListedSpots) for spots in expts)
 
 
+def test_rows_go_to_the_scan_of_their_experiment(tmp_path: Path) -> None:
+    path = listed(
+        tmp_path, "h,k,l,fast_px,slow_px,frame,experiment\n1,0,0,5,5,0.5,0\n2,0,0,6,6,0.5,1\n3,0,0,7,7,1.5,1\n"
+    )
+    expts = [read_spot_list(path, DETECTOR, framed=True).of_experiment(found(), expt, still=False) for expt in (0, 1)]
+    assert [spots.hkl[:, 0].tolist() for spots in expts] == [[1], [2, 3]]
+
+
 def test_the_rejected_of_a_runs_own_list_are_left_out(tmp_path: Path) -> None:
     text = (
         "frame,panel,h,k,l,observed_fast_px,observed_slow_px,used,reason\n0,0,1,0,0,5,5,1,\n0,0,0,0,0,9,9,0,no index\n"

@@ -1,0 +1,1 @@
+"""From a fit that ended to its outcome: one file a table."""
