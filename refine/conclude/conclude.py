@@ -24,6 +24,7 @@ from refine.parameters.parameter_set import ParameterSet
 from refine.processes import exchange, total_number
 from refine.records.journal import JournalEntry, merged
 from refine.records.outcome import Outcome, Share
+from refine.records.verdict import Verdict
 
 _FISHER_UP_TO = 1.2  # mean z² under the spots up to which the model explains the data, and Fisher's sigmas hold
 
@@ -72,6 +73,8 @@ def outcome(problem: Problem, module: Loop) -> Outcome:
         journal=merged(*exchange(module.journal.entries), closing),
         processes=tuple(exchange(Share(tuple(block.index for block in objective.blocks), module.cpu_s))),
     )
+    if not problem.settings.advanced.judge:
+        return replace(found, verdict=Verdict("not judged"))
     return judged(found, problem, module, would_fit)
 
 

@@ -16,9 +16,14 @@ from refine.verdict.rivals import Indexing, Weighing, settle
 def settled(found: PositionFit, settings: FitSettings) -> tuple[PositionFit, tuple[Rival, ...]]:
     """``found`` with the likeliest indexing, and the rivals that were weighed.
 
-    Indices that the user gives are the user's. A fit of several processes keeps the first search's.
+    Weighed where ``advanced.judge`` asks for it. Indices that the user gives are the user's. A fit of several processes keeps the first search's.
     """
-    if not found.ran or count() > 1 or any(isinstance(item.spots, ListedSpots) for item in found.evidence):
+    if (
+        not settings.advanced.judge
+        or not found.ran
+        or count() > 1
+        or any(isinstance(item.spots, ListedSpots) for item in found.evidence)
+    ):
         return found, ()
     first = Indexing("the indices of the first search", tuple(found.evidence), found.parameters)
     best, rivals = settle(first, Weighing(settings, lambda items: fitted_blocks(list(items), settings)))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Level = Literal["good", "doubtful", "failed"]
+Level = Literal["good", "doubtful", "failed", "not judged"]
 Weight = Literal["note", "doubtful", "failed"]  # of a finding: a note changes no level
 
 
@@ -30,7 +30,8 @@ class VerdictFinding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """``level``: "good"; "doubtful", where a reader must look first; "failed", where the numbers are not to be used."""
+    """``level``: "good"; "doubtful", where a reader must look first; "failed", where the numbers are not to be used;
+    "not judged", where nobody asked."""
 
     level: Level
     findings: tuple[VerdictFinding, ...] = ()
@@ -38,5 +39,7 @@ class Verdict:
     @property
     def headline(self) -> str:
         """The first line of a summary."""
+        if self.level == "not judged":
+            return "verdict: not judged (advanced.judge=true asks for one)"
         serious = [finding.sentence for finding in self.findings if finding.level == self.level]
         return f"verdict: {self.level}" + (f": {'; '.join(serious)}" if serious else "")

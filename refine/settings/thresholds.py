@@ -133,6 +133,7 @@ def described() -> tuple[Described, ...]:
 
 @dataclass(frozen=True)
 class AdvancedSettings:
-    """What decides inside the fit. There is seldom a reason to change it."""
+    """What decides inside the fit. ``judge``: weigh other indexings and judge the fit by the rules of the verdict."""
 
+    judge: bool = False
     verdict: VerdictThresholds = field(default_factory=VerdictThresholds)

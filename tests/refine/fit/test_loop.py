@@ -17,6 +17,7 @@ from refine.fit.prepare import prepare
 from refine.fit.problem import Problem
 from refine.fit.stages import Rules
 from refine.fit.state import Decision, Stage, State
+from refine.parameters.kinds import SCALE
 from refine.records.journal import Journal
 from refine.settings.fit_settings import (
     BeamSettings,
@@ -110,7 +111,7 @@ def test_what_follows_is_decided_by_what_is_measured(
 
 def test_one_scale_begins_at_the_medians_of_the_spots(problem: Problem) -> None:
     decision = Rules(problem).next_stage(at(problem, SPOTS), Told(scales=(0.1, {0: 2.0, 1: 3.0})))
-    places = [problem.parameters.index_of(f"crystal[{number}].scale") for number in (0, 1)]
+    places = [problem.parameters.index_of(SCALE, number) for number in (0, 1)]
     assert decision.values[places].tolist() == [2.0, 3.0]
     assert set(places) <= set(decision.free)
 

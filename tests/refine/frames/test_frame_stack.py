@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import refine.fit.prepare
+import refine.fit.surveying
 import refine.frames.frame_stack
 from nbtorch.io import read_expt, read_frame
 from refine.__main__ import main
@@ -156,7 +156,7 @@ def test_a_still_that_vanishes_after_its_spots_were_found_costs_that_still_alone
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     small.write_stills(tmp_path, 3)
-    survey = refine.fit.prepare.survey
+    survey = refine.fit.surveying.survey
 
     def vanishing(expt: Any, *rest: Any) -> Any:
         seen = survey(expt, *rest)
@@ -164,7 +164,7 @@ def test_a_still_that_vanishes_after_its_spots_were_found_costs_that_still_alone
             expt.images[0].unlink()
         return seen
 
-    monkeypatch.setattr(refine.fit.prepare, "survey", vanishing)
+    monkeypatch.setattr(refine.fit.surveying, "survey", vanishing)
     found = fitted(tmp_path)
     assert found["converged"]
     rows = {Path(row["path"]).stem: row for row in found["frames"]}

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 import refine
 from nbtorch.config import MosaicConfig
-from refine.fit.stages import Stage, _free
+from refine.fit.stages import Rules
+from refine.fit.state import Stage
 from refine.least_squares.uncertainty import describe
 from refine.parameters import kinds
 from refine.parameters.amplitudes import with_scale_held
@@ -62,7 +64,7 @@ def test_positions_hold_what_they_do_not_tell(renamed: bool) -> None:
 )
 def test_a_stage_holds_what_its_spots_do_not_tell(stage: Stage, held: set[kinds.Kind], renamed: bool) -> None:
     parameters = set_of(rows_of(renamed=renamed))
-    free = _free(parameters, stage, ())
+    free = Rules(SimpleNamespace(parameters=parameters)).free(stage)  # type: ignore[arg-type]
     assert {row.kind for i, row in enumerate(parameters.parameters_) if i not in free} == held
 
 
