@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from refine.conclude.amplitude_rows import split, without_amplitudes
 from refine.conclude.box_rows import box_rows
 from refine.conclude.correlations import correlation

@@ -9,7 +9,7 @@ import torch
 
 from refine.fit.indexing_choice import settled
 from refine.fit.mistakes import would_fit
-from refine.fit.prepare import _blocks, prepare
+from refine.fit.outliers import fitted_blocks, prepare
 from refine.fit.problem import Problem
 from refine.parameters.moved_experiment import moved_experiment
 from refine.positions.objective import PositionObjective
@@ -42,7 +42,7 @@ def test_the_right_indices_are_kept_and_every_axis_was_asked(problem: Problem) -
 def test_indices_shifted_by_one_are_set_right(problem: Problem) -> None:
     (item,) = problem.evidence
     shifted = replace(item, observed=replace(item.observed, hkl=item.observed.hkl + torch.tensor([0, 0, 1])))
-    blocks = lambda items: _blocks(list(items), problem.settings)  # noqa: E731
+    blocks = lambda items: fitted_blocks(list(items), problem.settings)  # noqa: E731
     evidence, _, rivals = settled([shifted], problem.parameters, problem.settings, blocks)
     truth = dict(zip(item.observed.found.tolist(), item.observed.hkl.tolist(), strict=True))
     found = evidence[0].observed
@@ -78,7 +78,7 @@ def test_halves_of_the_spots_agree_within_their_sigmas(problem: Problem) -> None
     (item,) = problem.evidence
     seen = item.observed.fitted()
     parts = [replace(item, observed=seen[torch.arange(first, len(seen), 2)]) for first in (0, 1)]
-    halves = [PositionObjective(_blocks([part], problem.settings)) for part in parts]
+    halves = [PositionObjective(fitted_blocks([part], problem.settings)) for part in parts]
     whole, free = problem.positions(fitted=True), list(problem.moved_by_positions)
     found = compare_halves(halves, whole, problem.parameters, free)
     assert {half.name for half in found} <= {problem.parameters.parameters_[i].name for i in free}
@@ -86,7 +86,7 @@ def test_halves_of_the_spots_agree_within_their_sigmas(problem: Problem) -> None
     assert max(abs(half.in_sigmas) for half in found) < 4
     moved = seen.fast[torch.arange(1, len(seen), 2)] + 2.0
     off = replace(parts[1], observed=replace(parts[1].observed, fast=moved))
-    halves = [PositionObjective(_blocks([part], problem.settings)) for part in (parts[0], off)]
+    halves = [PositionObjective(fitted_blocks([part], problem.settings)) for part in (parts[0], off)]
     apart = compare_halves(halves, whole, problem.parameters, free)
     assert max(abs(half.in_sigmas) for half in apart) > 4
 
