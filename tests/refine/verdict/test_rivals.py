@@ -9,7 +9,8 @@ import torch
 
 from refine.fit.indexing_choice import settled
 from refine.fit.mistakes import would_fit
-from refine.fit.outliers import fitted_blocks, prepare
+from refine.fit.outliers import fitted_blocks
+from refine.fit.prepare import prepare
 from refine.fit.problem import Problem
 from refine.parameters.moved_experiment import moved_experiment
 from refine.positions.objective import PositionObjective
