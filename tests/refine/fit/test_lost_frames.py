@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +79,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def found(folder: Path) -> Iterator[dict[str, Any]]:
+def found(folder: Path) -> dict[str, Any]:
     """The result of a fit during which one still vanishes."""
     survey = refine.fit.surveying.survey
 
@@ -91,7 +90,7 @@ def found(folder: Path) -> Iterator[dict[str, Any]]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(refine.fit.surveying, "survey", vanishing)
-        yield fitted(folder)
+        return fitted(folder)
 
 
 def test_the_fit_goes_on_with_the_stills_that_are_left(found: dict[str, Any]) -> None:
