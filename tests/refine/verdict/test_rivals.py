@@ -10,12 +10,14 @@ import torch
 from refine.fit.indexing_choice import settled
 from refine.fit.mistakes import would_fit
 from refine.fit.outliers import fitted_blocks
+from refine.fit.position_fit import PositionFit
 from refine.fit.prepare import prepare
 from refine.fit.problem import Problem
 from refine.parameters.moved_experiment import moved_experiment
 from refine.positions.objective import PositionObjective
 from refine.records.journal import Journal
 from refine.settings.fit_settings import CrystalSettings, DataSettings, FitSettings, ParameterSettings
+from refine.settings.thresholds import AdvancedSettings
 from refine.verdict.amplitude_match import agreement, pooled, rank_correlation, shells
 from refine.verdict.explained import on_lattice
 from refine.verdict.halves import compare_halves
@@ -27,6 +29,7 @@ def problem(tmp_path_factory: pytest.TempPathFactory) -> Problem:
     folder = tmp_path_factory.mktemp("still")
     path = small.write_stills(folder, 1)
     settings = FitSettings(
+        advanced=AdvancedSettings(judge=True),
         data=DataSettings(experiment=str(path), amplitudes=str(folder / "F.hkl")),
         crystal=CrystalSettings(n_cells=small.N_CELLS, mosaic_spread=0.0),
         parameters=ParameterSettings(cell=False, detector_shift=True, fix=("*.rot_z",)),
@@ -43,10 +46,10 @@ def test_the_right_indices_are_kept_and_every_axis_was_asked(problem: Problem) -
 def test_indices_shifted_by_one_are_set_right(problem: Problem) -> None:
     (item,) = problem.evidence
     shifted = replace(item, observed=replace(item.observed, hkl=item.observed.hkl + torch.tensor([0, 0, 1])))
-    blocks = lambda items: fitted_blocks(list(items), problem.settings)  # noqa: E731
-    evidence, _, rivals = settled([shifted], problem.parameters, problem.settings, blocks)
+    begun = PositionFit([shifted], problem.parameters, (), ran=True)
+    after, rivals = settled(begun, problem.settings)
     truth = dict(zip(item.observed.found.tolist(), item.observed.hkl.tolist(), strict=True))
-    found = evidence[0].observed
+    found = after.evidence[0].observed
     same = [
         truth[place] == hkl
         for place, hkl in zip(found.found.tolist(), found.hkl.tolist(), strict=True)
