@@ -11,7 +11,7 @@ from nbtorch.errors import DataError, NbtorchError
 from nbtorch.io.atomic import write_text
 from nbtorch.io.expt import read_expt
 from nbtorch.render.excited import Excited, excited_reflections
-from refine.frames.assign_frames import assign_frames
+from refine.frames.assign_frames import assign_frames, unused_files
 from refine.frames.frame_stack import FrameReader, FrameStack, MeasuredFrame
 from refine.records.checked import Drawing, ExperimentCheck
 from refine.records.journal import Journal
@@ -33,7 +33,10 @@ def check(request: Request, folder: Path, journal: Journal) -> None:
     Raises NbtorchError for whatever cannot be read, and DataError where nothing is predicted on the detector.
     """
     document = read_expt(request.fit.data.experiment)
-    chosen = entries_to_fit(document, *assign_frames(document, request.fit.data), request.fit.data)
+    assigned = assign_frames(document, request.fit.data)
+    chosen = entries_to_fit(document, assigned.frames, assigned.missing, request.fit.data)
+    if assigned.unused:
+        journal.add(unused_files(assigned.unused))
     journal.add(*chosen.notes)
     for number, error in chosen.missing.items():
         journal.say("frame_left_out", f"left out: {error}", experiment=number)

@@ -15,7 +15,7 @@ from refine.fit.position_fit import constant, fit_positions, refit_moved
 from refine.fit.problem import Problem
 from refine.fit.start_positions import rms_at_start, start_positions
 from refine.fit.surveying import survey_all
-from refine.frames.assign_frames import assign_frames
+from refine.frames.assign_frames import assign_frames, unused_files
 from refine.indexing.assignment import Evidence
 from refine.parameters.amplitudes import told_from_scales
 from refine.positions.scan_varying import carry_over
@@ -32,7 +32,10 @@ def prepare(settings: FitSettings, journal: Journal) -> Problem:
     if settings.parameters.amplitudes:
         settings = replace(settings, parameters=replace(settings.parameters, scale="frame"))
     experiments = read_expt(settings.data.experiment)
-    chosen = entries_to_fit(experiments, *assign_frames(experiments, settings.data), settings.data)
+    assigned = assign_frames(experiments, settings.data)
+    chosen = entries_to_fit(experiments, assigned.frames, assigned.missing, settings.data)
+    if assigned.unused:
+        journal.add(unused_files(assigned.unused))
     journal.add(*chosen.notes)
     document = chosen.experiments
     scene = build_scene(document, chosen.frames, settings, journal)

@@ -4,35 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from nbtorch.errors import DataError, FileError
 from nbtorch.io import ExperimentList
 from nbtorch.io.paths import COMPRESSIONS, existing
+from refine.records.journal import JournalEntry
 from refine.settings.fit_settings import DataSettings
 from refine.settings.locate import find_frames
 
 Missing = dict[int, FileError]  # entry number → which of its frames is not there
 
 
-def assign_frames(document: ExperimentList, settings: DataSettings) -> tuple[dict[int, tuple[Path, ...]], Missing]:
-    """The files of every experiment that has any: entry number → frames; and the experiments whose frames are missing.
+class Assigned(NamedTuple):
+    """``frames``: entry number → files, of every experiment that has any; ``missing``: those whose frames are not
+    there; ``unused``: given files that belong to no experiment."""
+
+    frames: dict[int, tuple[Path, ...]]
+    missing: Missing
+    unused: tuple[Path, ...] = ()
+
+
+def assign_frames(document: ExperimentList, settings: DataSettings) -> Assigned:
+    """Which files belong to which experiment.
 
     Given frames are matched by name, with as much of the path as tells them apart; else, of one experiment, or of
     experiments that name no frames, by order, where as many are given as are needed. Where the experiments name them,
     one that is not there costs its frame of a scan, or its still. Raises DataError where neither way works, FileError
     where none of the experiments' own frames is there.
     """
-    missing: Missing = {}
     if settings.frames is None:
         chosen, missing = _own(document)
-    else:
-        files = find_frames(settings.frames)
-        if not files:
-            raise FileError(f"data.frames={settings.frames}", "no file matches", "Check the folder and the pattern")
-        chosen = _by_name(document, files) or _by_order(document, files, settings.frames)
-    return {i: images for i, images in chosen.items() if images}, missing
+        return Assigned({i: images for i, images in chosen.items() if images}, missing)
+    files = find_frames(settings.frames)
+    if not files:
+        raise FileError(f"data.frames={settings.frames}", "no file matches", "Check the folder and the pattern")
+    chosen = _by_name(document, files) or _by_order(document, files, settings.frames)
+    used = {path for images in chosen.values() for path in images}
+    return Assigned(chosen, {}, tuple(path for path in files if path not in used))
 
 
 def _own(document: ExperimentList) -> tuple[dict[int, tuple[Path, ...]], Missing]:
@@ -118,3 +129,10 @@ def _by_order(document: ExperimentList, files: tuple[Path, ...], given: str) -> 
         )
     ends = np.cumsum(needed)
     return {i: files[end - count : end] for i, (end, count) in enumerate(zip(ends, needed, strict=True))}
+
+
+def unused_files(files: Sequence[Path]) -> JournalEntry:
+    """What to say of given files that belong to no experiment."""
+    shown = ", ".join(path.name for path in files[:3]) + (", …" if len(files) > 3 else "")
+    said = f"{len(files)} files of data.frames belong to no experiment and are not used ({shown})"
+    return JournalEntry("files_not_used", said, "warning", {"files": len(files)})

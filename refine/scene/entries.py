@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from nbtorch.errors import DataError, FileError
 from nbtorch.io import ExperimentList
-from nbtorch.io.expt import ExperimentEntry, Part, subset
+from nbtorch.io.expt import HARMLESS, ExperimentEntry, Part, subset
 from refine.records.journal import JournalEntry, merged
 from refine.settings.fit_settings import DataSettings
 
@@ -61,7 +61,7 @@ def entries_to_fit(
         replace(cut, entries=entries),
         {place: images for place, images in enumerate(given) if images},
         {place: error for place, error in enumerate(gone) if error is not None},
-        merged(*(_notes(experiments.entries[part.number], settings) for part in parts)),
+        merged(_unused(experiments), *(_notes(experiments.entries[part.number], settings) for part in parts)),
     )
 
 
@@ -78,6 +78,24 @@ def _count(entry: ExperimentEntry) -> int:
 def _without_scan(entry: ExperimentEntry) -> ExperimentEntry:
     """Without a goniometer nothing turns: the angle of a scan says nothing (dxtbx calls such an entry a still)."""
     return replace(entry, scan=None)
+
+
+def _unused(experiments: ExperimentList) -> list[JournalEntry]:
+    """What the experiment list says and no fit makes anything of: pixel files, and keys that would matter."""
+    files = [entry.pixel_files for entry in experiments.entries]
+    named = {(f.name, str(getattr(one, f.name))) for one in files for f in fields(one) if getattr(one, f.name)}
+    notes = [
+        JournalEntry(
+            "pixel_file_not_used",
+            f"the experiment list names a {kind} file, {path}, which is not used"
+            + (": give it as data.mask, as an image or .npy" if kind == "mask" else ""),
+            "warning",
+            {"kind": kind, "path": path},
+        )
+        for kind, path in sorted(named)
+    ]
+    matter = [said for said in experiments.not_used if not said.startswith(HARMLESS)]
+    return [*notes, *(JournalEntry("key_not_used", said) for said in matter)]
 
 
 def _notes(entry: ExperimentEntry, settings: DataSettings) -> list[JournalEntry]:

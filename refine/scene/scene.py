@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from nbtorch.config import BeamConfig, CrystalConfig, DetectorConfig, Exposure, MosaicConfig, PanelConfig
+from nbtorch.config import BeamConfig, CrystalConfig, DetectorConfig, Exposure, MosaicConfig
 from nbtorch.errors import DataError
 from nbtorch.io import ExperimentList, check_against_cell, read_amplitudes
-from nbtorch.io.expt import ExperimentEntry
+from nbtorch.io.expt import ExperimentEntry, differences
 from nbtorch.models import Beam, Crystal, Detector, Experiment, StructureFactors
 from nbtorch.models.detector import root_group
 from nbtorch.units import CLASSICAL_ELECTRON_RADIUS_SQUARED
@@ -113,19 +113,10 @@ def refuse_other_detector(path: Path, first: DetectorConfig, other: DetectorConf
 
     They are compared by value: stills processing writes one and the same detector for every still.
     """
-    if other == first:
-        return
-    what = "how many panels they have"
-    if len(other.panels) == len(first.panels):
-        what = "the hierarchy of panels"
-        for old, new in zip(first.panels, other.panels, strict=True):
-            name = next((f.name for f in fields(PanelConfig) if getattr(old, f.name) != getattr(new, f.name)), None)
-            if name is not None:
-                values = f"{getattr(old, name)} in the first and {getattr(new, name)} there"
-                what = f"{name} of panel {old.name!r} is {values}"
-                break
-    why = f"the detectors of its experiments differ: experiment {number}, {what}"
-    raise DataError(str(path), why, "Fit one detector at a time")
+    different = differences(first, other, limit=1)
+    if different:
+        why = f"the detectors of its experiments differ: in experiment {number} {different[0]}"
+        raise DataError(str(path), why, "Fit one detector at a time")
 
 
 def crystal_for_fit(entry: ExperimentEntry, settings: FitSettings, frames: int) -> CrystalConfig:

@@ -5,9 +5,11 @@ from nbtorch.io.expt.images import PixelFiles
 from nbtorch.io.expt.read import read_expt
 from nbtorch.io.expt.subset import Part, subset
 from nbtorch.io.expt.types import ExperimentEntry, ExperimentList, ExptUpdates
+from nbtorch.io.expt.unused import HARMLESS
 from nbtorch.io.expt.write import write_expt
 
 __all__ = [
+    "HARMLESS",
     "ExperimentEntry",
     "ExperimentList",
     "ExptUpdates",

@@ -20,6 +20,9 @@ WEIGHTY = {
     "crystal.ML_domain_size_ang": "the domain size is not taken from the file",
 }
 
+#: How the sentence on all other keys begins: they change nothing that is computed.
+HARMLESS = "kept as they are and not used: "
+
 
 def not_used(document: Mapping[str, Any], seen: set[str]) -> tuple[str, ...]:
     """Sentences on every key of ``document`` with a value of which no place was ``seen``: weighty ones first.
@@ -39,7 +42,7 @@ def not_used(document: Mapping[str, Any], seen: set[str]) -> tuple[str, ...]:
         for key, count in weighty.items()
         if key
     ]
-    rest = f"kept as they are and not used: {', '.join(others)}"
+    rest = HARMLESS + ", ".join(others)
     return (*said, rest) if others else tuple(said)
 
 

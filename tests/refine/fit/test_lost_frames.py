@@ -126,7 +126,7 @@ def test_a_frame_that_is_missing_from_a_scan_costs_that_frame_alone(tmp_path: Pa
     small.write(tmp_path)
     (tmp_path / "small_002.cbf").unlink()
     document = read_expt(tmp_path / "start.expt")
-    frames, missing = assign_frames(document, DataSettings(str(tmp_path / "start.expt")))
+    frames, missing, _ = assign_frames(document, DataSettings(str(tmp_path / "start.expt")))
     assert missing == {}
     said: list[str] = []
     stack = FrameStack(frames[0], FrameReader(document.entries[0].detector, None), Journal(said.append))

@@ -9,7 +9,7 @@ import pytest
 
 from nbtorch.errors import DataError
 from nbtorch.io import ExperimentList, read_expt
-from refine.frames.assign_frames import assign_frames
+from refine.frames.assign_frames import assign_frames, unused_files
 from refine.settings.fit_settings import DataSettings
 
 
@@ -36,14 +36,14 @@ def touched(folder: Path, *names: str) -> None:
 
 def test_the_stated_path_wins_over_a_file_of_that_name_beside_the_list(tmp_path: Path) -> None:
     touched(tmp_path, "run1/a.cbf", "a.cbf")
-    chosen, _ = assign_frames(stills(tmp_path, "run1/a.cbf"), DataSettings())
+    chosen, *_ = assign_frames(stills(tmp_path, "run1/a.cbf"), DataSettings())
     assert chosen[0] == (tmp_path / "run1/a.cbf",)
 
 
 def test_frames_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
     touched(tmp_path, "run1/a.cbf", "run2/a.cbf")
     document = stills(tmp_path, "/elsewhere/run2/a.cbf", "/elsewhere/run1/a.cbf")
-    chosen, _ = assign_frames(document, DataSettings(frames=str(tmp_path / "run*" / "a.cbf")))
+    chosen, *_ = assign_frames(document, DataSettings(frames=str(tmp_path / "run*" / "a.cbf")))
     assert [images[0].parent.name for _, images in sorted(chosen.items())] == ["run2", "run1"]
 
 
@@ -55,7 +55,7 @@ def test_frames_that_no_path_tells_apart_are_refused(tmp_path: Path) -> None:
 
 def test_two_experiments_of_one_image_both_get_it(tmp_path: Path) -> None:
     touched(tmp_path, "a.cbf", "b.cbf")
-    chosen, _ = assign_frames(stills(tmp_path, "a.cbf", "a.cbf"), DataSettings(frames=str(tmp_path / "*.cbf")))
+    chosen, *_ = assign_frames(stills(tmp_path, "a.cbf", "a.cbf"), DataSettings(frames=str(tmp_path / "*.cbf")))
     assert [images[0].name for _, images in sorted(chosen.items())] == ["a.cbf", "a.cbf"]
 
 
@@ -63,3 +63,10 @@ def test_several_experiments_with_other_names_are_refused(tmp_path: Path) -> Non
     touched(tmp_path, "a.cbf", "b.cbf")
     with pytest.raises(DataError, match="which file belongs to which experiment is not known"):
         assign_frames(stills(tmp_path, "c.cbf", "d.cbf"), DataSettings(frames=str(tmp_path / "*.cbf")))
+
+
+def test_files_of_no_experiment_are_told(tmp_path: Path) -> None:
+    touched(tmp_path, "a.cbf", "b.cbf", "c.cbf")
+    found = assign_frames(stills(tmp_path, "a.cbf"), DataSettings(frames=str(tmp_path / "*.cbf")))
+    assert [path.name for path in found.unused] == ["b.cbf", "c.cbf"]
+    assert unused_files(found.unused).sentence.startswith("2 files of data.frames belong to no experiment")

@@ -87,6 +87,19 @@ def test_without_a_goniometer_nothing_turns_whatever_the_scan_says(tmp_path: Pat
     assert "without a goniometer" in found.notes[0].sentence
 
 
+def test_a_mask_that_the_list_names_is_said_not_to_be_used(tmp_path: Path) -> None:
+    imageset = small.document()["imageset"][0] | {"mask": "pixels.mask"}
+    found = chosen(tmp_path, DataSettings(), imageset=[imageset])
+    assert [(note.code, note.level) for note in found.notes] == [("pixel_file_not_used", "warning")]
+    assert "data.mask" in found.notes[0].sentence
+
+
+def test_a_key_that_would_matter_is_said_not_to_be_used(tmp_path: Path) -> None:
+    crystal = small.document()["crystal"][0] | {"ML_half_mosaicity_deg": 0.1}
+    found = chosen(tmp_path, DataSettings(), crystal=[crystal])
+    assert [note.code for note in found.notes] == ["key_not_used"]
+
+
 def two_experiments(folder: Path, shift: float) -> Chosen:
     """Two experiments with a detector entry each, the second's ``shift`` mm further away."""
     document = small.document()
@@ -104,5 +117,5 @@ def test_detectors_are_one_where_they_are_equal(tmp_path: Path) -> None:
 
 def test_detectors_that_differ_are_refused_with_what_differs(tmp_path: Path) -> None:
     found = two_experiments(tmp_path, 0.5)
-    with pytest.raises(DataError, match=r"experiment 1, origin of panel 'Panel' is .*-45\.0.* and .*-45\.5"):
+    with pytest.raises(DataError, match=r"experiment 1 panels\[0\]\.origin: .*-45\.0.* and .*-45\.5"):
         build_scene(found.experiments, found.frames, FIT, Journal())
