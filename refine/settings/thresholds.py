@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from refine.settings.limits import NOT_NEGATIVE, Limit, check
 
-_SIMULATED = "benchmarks/verdict.py: between the right fits and the wrong ones"
+_SIMULATED = "by judgement; not yet scored (benchmarks/verdict.py)"
 _SHARE = Limit(0, 1)
 
 

@@ -228,7 +228,7 @@ def test_masters_of_beamlines_have_the_geometry_that_is_expected(name: str) -> N
 
 
 def test_silicon_absorbs_a_little_less_than_it_attenuates() -> None:
-    # total attenuation of NIST as cctbx tabulates it, cm²/g: scattering is 3 to 11 % of it between 5 and 30 keV
+    # total attenuation of NIST as cctbx tabulates it, cm²/g: scattering is a part of it that grows with the energy
     for kev, total in ((5.0, 245.0), (10.0, 33.89), (20.0, 4.464)):
         ratio = 10.0 / attenuation_length("Silicon", 12.398419843 / kev) / 2.329 / total
         assert 0.88 < ratio < 1.0

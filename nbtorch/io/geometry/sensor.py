@@ -1,7 +1,7 @@
 """How far light goes in a sensor: photoelectric absorption, from the imaginary part of the scattering factors.
 
 µ = 2 r_e λ Σ n f″ (optical theorem), f″ of Cromer and Liberman as gemmi has them. dxtbx tabulates the total
-attenuation, scattering included: 2 to 10 % more.
+attenuation, scattering included: 2 to 11 % more up to 20 keV, 26 % at 30 keV.
 """
 
 from __future__ import annotations
