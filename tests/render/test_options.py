@@ -102,6 +102,10 @@ CHANGES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 COST = {"settings": {"precision", "culling", "backend", "block_bytes"}}
 #: What is not of the image: who uses it instead.
 ELSEWHERE = {
+    "settings": dict.fromkeys(
+        ("averaging", "relinearize", "pixel_box"),
+        "the closed form's, of Gaussian crystals alone: tests/render/test_closed.py changes each",
+    ),
     "crystal": {
         "space_group": "amplitudes are checked and expanded with it; an .expt is written with it",
         "scan_points": "carried from one .expt to the next",

@@ -139,7 +139,7 @@ def test_a_frame_range_that_leaves_nothing(data: Path, capsys: pytest.CaptureFix
     ("given", "expected", "code"),
     [
         ("parameters.wavlength=true", "Did you mean parameters.wavelength", 2),
-        ("foo.bar=1", "foo.bar: there is no such setting. Use one of: beam, check, crystal", 2),
+        ("foo.bar=1", "foo.bar: there is no such setting. Use one of: advanced, beam, check, crystal", 2),
         ("parameters=everything", "Could not find 'parameters/everything'", 2),
         ("solver.kind=[1", "solver.kind", 2),
         ("+data.holdot=1", "data.holdot: there is no such setting. Did you mean data.holdout", 1),
