@@ -89,7 +89,7 @@ def test_the_fit_finds_the_truth_in_under_three_minutes(tmp_path: Path, monkeypa
     assert found["converged"]
     rows = {row["name"]: row for row in found["truth"]}
     assert set(rows) >= set(json.loads((FOLDER / "truth.json").read_text())["parameters"]) - {"crystal[0].b"}
-    assert max(abs(row["in_sigmas"]) for row in rows.values()) < 3.5  # worst seen 1.8 of 15
-    assert found["spots"]["rms_end_px"] == pytest.approx([0.17, 0.17], abs=0.01)
+    assert max(abs(row["in_sigmas"]) for row in rows.values()) < 3.5  # worst seen 1.3 of 15
+    assert found["spots"]["rms_end_px"] == pytest.approx([0.18, 0.22], abs=0.01)
     assert np.hypot(*found["spots"]["rms_start_px"]) > 3.0
     assert spent < 180  # seconds of one core; seen 106

@@ -168,7 +168,7 @@ def test_a_detector_and_six_orientations_together(tmp_path: Path) -> None:
     truth = truth_of("geom_small")
     turns = [
         misorientation(basis(tmp_path / "out", number), true_basis(expt["A"]))
-        for number, expt in enumerate(truth["experiments"])
+        for number, expt in enumerate(truth["shots"])
     ]
     assert np.abs(np.array(turns)[:, :2]).max() < 0.02  # degrees, about axes across the beam
     about_beam = np.array(turns)[:, 2]
