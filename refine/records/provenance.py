@@ -11,8 +11,6 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import torch
-
 from nbtorch import __version__
 from refine.settings.request import Request
 
@@ -45,6 +43,8 @@ class Provenance:
 
 def provenance(request: Request, arguments: Sequence[str]) -> Provenance:
     """What can be said before the fit."""
+    import torch  # takes a second to import, which --help and a mistyped setting do not wait for
+
     return Provenance(
         version=__version__,
         command=shlex.join(["nb-refine", *arguments]),
