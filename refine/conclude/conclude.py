@@ -7,13 +7,14 @@ from dataclasses import replace
 from refine.conclude.amplitude_rows import split, without_amplitudes
 from refine.conclude.box_rows import box_rows
 from refine.conclude.correlations import correlation
+from refine.conclude.frame_pictures import frame_pictures
 from refine.conclude.frame_rows import frame_rows
 from refine.conclude.goodness import goodness, with_positions
 from refine.conclude.model_values import model_values
 from refine.conclude.parameter_rows import parameter_rows
-from refine.conclude.pictures import pictures
 from refine.conclude.refined_models import refined_beams, refined_crystals, refined_detector
 from refine.conclude.sigmas import known_sigmas, which_sigmas
+from refine.conclude.spot_boxes import spot_boxes
 from refine.conclude.spot_rows import radial_rms, rms, spot_rows
 from refine.fit import of_all
 from refine.fit.judge import judged
@@ -59,7 +60,8 @@ def outcome(problem: Problem, module: Loop) -> Outcome:
         history=tuple(module.history),
         spots=spots,
         frames=frame_rows(problem, spots, _shared_scales(module), module.left_out),
-        images=pictures(objective, parameters),
+        frame_pictures=frame_pictures(problem),
+        spot_boxes=spot_boxes(objective, parameters),
         goodness=with_positions(fit_to_pixels, radial_rms(spots)),
         detector_start=problem.scene.document.entries[0].detector,
         detector_end=detector_end,

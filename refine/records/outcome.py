@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from nbtorch.config import BeamConfig, CrystalConfig, DetectorConfig
 from refine.records.journal import JournalEntry
 from refine.records.model_value import ModelValue
+from refine.records.pictures import FramePicture, SpotBox
 from refine.records.verdict import Verdict
 
 Pair = tuple[float, float]  # fast, slow
@@ -142,20 +143,6 @@ class FrameRow:
 
 
 @dataclass(frozen=True, eq=False)
-class SpotImage:
-    """A shoebox summed over its frames, [slow, fast] each; ``z`` is (observed − model)/sigma, NaN where masked.
-
-    ``kind`` says in which strip of the report it goes.
-    """
-
-    label: str
-    kind: Literal["best", "worst"]
-    observed: Array
-    model: Array
-    z: Array
-
-
-@dataclass(frozen=True, eq=False)
 class Correlation:
     """Correlation ``matrix`` [n, n] of the free parameters ``names`` [n], and the pairs too close to tell apart.
 
@@ -213,8 +200,8 @@ class Outcome:
     ``detectors``, ``beams`` and ``crystals`` are keyed by their index in the experiment list, as
     :class:`nbtorch.io.ExptUpdates` takes them. ``journal`` is what the run said, chose, assumed and warned of.
     ``model`` is every value that the model needs, with where it comes from.
-    ``weakest`` is the least determined direction of those that are. ``solve_cpu_s`` is the processor time of all
-    processes, ``processes`` that of each.
+    ``spot_boxes`` are sorted by their chi-square. ``weakest`` is the least determined direction of those that are.
+    ``solve_cpu_s`` is the processor time of all processes, ``processes`` that of each.
     """
 
     parameters: tuple[ParameterRow, ...]
@@ -225,7 +212,6 @@ class Outcome:
     history: tuple[Iteration, ...]
     spots: tuple[SpotRow, ...]
     frames: tuple[FrameRow, ...]
-    images: tuple[SpotImage, ...]
     goodness: Goodness
     detector_start: DetectorConfig
     detector_end: DetectorConfig
@@ -241,6 +227,8 @@ class Outcome:
     processes: tuple[Share, ...] = ()
     weakest: Undetermined | None = None
     amplitudes: tuple[AmplitudeRow, ...] = ()
+    frame_pictures: tuple[FramePicture, ...] = ()
+    spot_boxes: tuple[SpotBox, ...] = ()
     model: tuple[ModelValue, ...] = ()
     verdict: Verdict = Verdict("good")  # noqa: RUF009 - frozen
 

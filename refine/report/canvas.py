@@ -7,11 +7,11 @@ import io
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.image import imsave
 from numpy.typing import NDArray
+from PIL import Image
 
 from nbtorch.config import DetectorConfig
-from refine.report.layout import Plane, corners_of, positions
+from refine.report.plane import Plane, corners_of, positions
 
 Array = NDArray[np.float64]
 MAX_WIDTH = 1100  # pixels of a drawing
@@ -60,5 +60,5 @@ def _png(image: Array) -> str:
     pixels = np.repeat(grey[..., None], 3, axis=2).astype(np.uint8)
     pixels[~np.isfinite(image)] = (205, 213, 224)
     stream = io.BytesIO()
-    imsave(stream, pixels, format="png")
+    Image.fromarray(pixels).save(stream, format="png")
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from nbtorch.io.atomic import write_text
-from refine.records.outcome import Outcome, ParameterRow, SpotImage, SpotRow
+from refine.records.outcome import Outcome, ParameterRow
 from refine.records.run_folder import AMPLITUDES, REPORT, RunFolder
-from refine.report import figures, numbers
+from refine.report import numbers
 from refine.report.amplitude_results import largest, sentence
-from refine.report.layout import residual_arrows
-from refine.report.residuals import residuals
+from refine.report.embedded import embedded
+from refine.report.page_data import page_data
 from refine.report.restraint_words import described
 from refine.report.result import Finding, change_in_sigmas
 from refine.settings.paths import template_dir
 
 TEMPLATE = "report.html.j2"
 NO_REASON = "no reason was given"
-MAX_REJECTED = 500  # rows of the table of rejected spots; the rest are in spots.csv
+# The page's scripts, in the order in which they are read: each uses what those before it made.
+SCRIPTS = ("core", "chart", "charts", "viewer", "layers", "spot", "table", "solid", "report")
 
 
 def write_report(finding: Finding, folder: RunFolder) -> None:
@@ -77,24 +76,11 @@ def context(finding: Finding) -> dict[str, Any]:
             }
             for row in finding.truth
         ],
-        "strips": strips(outcome.images),
         "reasons": Counter(kind_of(spot.reason) for spot in rejected).most_common(),
-        "rejected": [rejection(spot) for spot in rejected[:MAX_REJECTED]],
-        "n_rejected_unlisted": max(0, len(rejected) - MAX_REJECTED),
-        "drawings": drawings(outcome),
+        "rejected": len(rejected),
+        "packed": embedded(page_data(outcome)),
+        "scripts": [f"page/{name}.js" for name in SCRIPTS],
     }
-
-
-def drawings(outcome: Outcome) -> dict[str, Markup | None]:
-    """The figures, each None where there is nothing to draw. They are ours, so that they need no escaping."""
-    made = {
-        "arrows": residual_arrows(outcome),
-        "convergence": figures.convergence(outcome.history),
-        "correlation": figures.correlation(outcome.correlation) if outcome.correlation is not None else None,
-        "z": figures.z_histogram(outcome.goodness),
-        "resolution": figures.against_resolution(residuals(outcome.spots)),
-    }
-    return {name: None if drawn is None else Markup(drawn) for name, drawn in made.items()}
 
 
 def verdict(finding: Finding) -> dict[str, str]:
@@ -212,49 +198,6 @@ def amplitudes(outcome: Outcome) -> dict[str, Any] | None:
     return {"sentence": told, "rows": rows}
 
 
-def strips(images: Sequence[SpotImage]) -> list[dict[str, Any]]:
-    """The best and the worst spots as tiny pictures, observed and model on one scale."""
-    titles = {"best": "Spots that the model explains best", "worst": "Spots that it explains worst"}
-    return [
-        {"title": title, "spots": [spot_picture(image) for image in images if image.kind == kind]}
-        for kind, title in titles.items()
-        if any(image.kind == kind for image in images)
-    ]
-
-
-def spot_picture(image: SpotImage) -> dict[str, Any]:
-    """One shoebox: observed, model and z."""
-    top = float(np.nanmax(np.concatenate([image.observed.ravel(), image.model.ravel(), [1.0]])))
-    limit = figures.Z_LIMIT
-    worst = float(np.nanmax(np.abs(image.z))) if np.isfinite(image.z).any() else 0.0
-    return {
-        "label": numbers.minus(image.label),
-        "counts": f"{np.nansum(image.observed):.0f}",
-        "worst": f"{worst:.1f}",
-        "observed": figures.shoebox_png(image.observed, "magma", 0.0, top),
-        "model": figures.shoebox_png(image.model, "magma", 0.0, top),
-        "z": figures.shoebox_png(image.z, "RdBu_r", -limit, limit),
-    }
-
-
 def kind_of(reason: str) -> str:
     """A reason without its numbers, so that alike ones count together."""
     return re.sub(r"\d[\d.]*", "…", reason) or NO_REASON
-
-
-def rejection(spot: SpotRow) -> dict[str, str]:
-    """A row of the table of rejected spots."""
-    place = (
-        (spot.end_fast_px, spot.end_slow_px)
-        if spot.observed_fast_px is None or spot.observed_slow_px is None
-        else (spot.observed_fast_px, spot.observed_slow_px)
-    )
-    return {
-        "hkl": numbers.minus(f"{spot.h} {spot.k} {spot.l}"),
-        "experiment": str(spot.experiment),
-        "panel": str(spot.panel),
-        "frame": f"{spot.frame:.1f}",
-        "place": f"{place[0]:.1f}, {place[1]:.1f}",
-        "counts": f"{spot.counts:.0f}",
-        "reason": spot.reason or NO_REASON,
-    }

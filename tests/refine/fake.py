@@ -17,10 +17,10 @@ from refine.records.outcome import (
     Iteration,
     Outcome,
     ParameterRow,
-    SpotImage,
     SpotRow,
     Undetermined,
 )
+from refine.records.pictures import FramePicture, SpotBox
 from refine.records.provenance import DataFile, Provenance
 from refine.report.result import Finding, TruthRow
 
@@ -96,13 +96,25 @@ def _rejected(row: SpotRow) -> SpotRow:
     return replace(row, **no_index, **nowhere, used=False, reason="overlaps (1 0 3)")  # type: ignore[arg-type]
 
 
-def spot_image(kind: str, index: int, rng: np.random.Generator) -> SpotImage:
+def spot_box(row: SpotRow, rng: np.random.Generator) -> SpotBox:
+    """Three frames of 13 × 13 pixels about ``row``, one of them masked."""
     y, x = np.mgrid[-6:7, -6:7]
-    model = 2 + 60 * np.exp(-(x**2 + y**2) / 4)
-    observed = rng.poisson(model if kind == "best" else np.roll(model, 1, axis=1)).astype(float)
+    shape = 2 + 60 * np.exp(-(x**2 + y**2) / 4)
+    model = np.stack([0.3 * shape, shape, 0.2 * shape]).astype(np.float32)
+    observed = rng.poisson(model).astype(np.float32)
     z = (observed - model) / np.sqrt(model)
-    z[0, 0] = observed[0, 0] = np.nan
-    return SpotImage(f"({index} 3 −{index}) panel west", kind, observed, model, z)  # type: ignore[arg-type]
+    for image in (observed, model, z):
+        image[:, 0, 0] = np.nan
+    place = int(row.end_fast_px) - 6, int(row.end_slow_px) - 6, int(row.frame)
+    return SpotBox(row.experiment, row.panel, row.h, row.k, row.l, *place, row.chi_square or 1.0, observed, model, z)
+
+
+def frame_picture(rng: np.random.Generator) -> FramePicture:
+    levels = [
+        rng.integers(1, 60, (panel.size[1] // 4, panel.size[0] // 4)).astype(np.uint8) for panel in detector().panels
+    ]
+    levels[0][:3] = 0
+    return FramePicture(0, 0, "frame_0001.cbf", 4, 2.0, 400.0, tuple(levels))
 
 
 PARAMETERS = (
@@ -149,7 +161,8 @@ def outcome(*, converged: bool = True) -> Outcome:
     rng = np.random.default_rng(3)
     history = [Iteration(i, "positions", 1e5 * 0.2**i, 5 * 0.4**i, 3 * 0.4**i, None, None) for i in range(4)]
     history += [Iteration(4 + i, "pixels", 1e4 * (1 + 0.2**i), 0.3, 0.2, 10.0**-i, 3.0 * 0.1**i) for i in range(6)]
-    images = tuple(spot_image(kind, index, rng) for kind in ("best", "worst") for index in range(3))
+    found = spots(rng)
+    boxes = sorted((spot_box(row, rng) for row in found if row.used), key=lambda box: box.chi_square)
     return Outcome(
         parameters=PARAMETERS,
         undetermined=(Undetermined("detector.detector.shift_normal + 0.0063·crystal[0].a", "distance and cell scale"),),
@@ -157,7 +170,7 @@ def outcome(*, converged: bool = True) -> Outcome:
         converged=converged,
         message="the last step moved nothing by more than 0.02 sigma" if converged else "40 iterations were not enough",
         history=tuple(history),
-        spots=spots(rng),
+        spots=found,
         frames=(
             FrameRow(0, "frame_0001.cbf", 14, 0.21, 1.01, experiment=0, frame=0),
             FrameRow(
@@ -172,7 +185,8 @@ def outcome(*, converged: bool = True) -> Outcome:
                 frame=1,
             ),
         ),
-        images=images,
+        frame_pictures=(frame_picture(rng),),
+        spot_boxes=tuple(boxes),
         goodness=Goodness(
             1.05,
             1.4,
