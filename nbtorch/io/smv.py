@@ -61,7 +61,7 @@ def read_smv(path: str | Path) -> SmvImage:
 def parse_smv(content: bytes, path: Path) -> SmvImage:
     """``read_smv`` of bytes already in memory."""
     header, end = parse_header(content, path)
-    fast, slow = (_positive_integer(header, key, path) for key in ("SIZE1", "SIZE2"))
+    fast, slow = sizes(header, path)
     dtype = np.dtype(_choice(header, "BYTE_ORDER", BYTE_ORDERS, path) + _choice(header, "TYPE", TYPES, path))
     # nanoBragg's longer headers push the pixels back without saying so in HEADER_BYTES.
     start = max(_positive_integer(header, "HEADER_BYTES", path), end)
@@ -75,6 +75,12 @@ def parse_smv(content: bytes, path: Path) -> SmvImage:
         )
     counts = np.frombuffer(content, dtype, needed, start).reshape(slow, fast)
     return SmvImage(counts.astype(dtype.newbyteorder("=")), header, path)
+
+
+def sizes(header: Mapping[str, str], path: Path) -> tuple[int, int]:
+    """Pixels (fast, slow). Raises FileError where the header does not say."""
+    fast, slow = (_positive_integer(header, key, path) for key in ("SIZE1", "SIZE2"))
+    return fast, slow
 
 
 def is_smv(content: bytes) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from nbtorch.config import BeamConfig, CrystalConfig, DetectorConfig, ScanConfig
 from nbtorch.errors import FileError
@@ -24,7 +25,11 @@ def read_expt(path: str | Path) -> ExperimentList:
     Raises FileError naming the file, the place in it (such as detector[0].panels[3].origin) and what is wrong there.
     """
     found = find_file(path)
-    document = read_json(found)
+    return read_document(read_json(found), found)
+
+
+def read_document(document: Any, found: Path) -> ExperimentList:
+    """``read_expt`` of a document in memory; ``found`` stands for its file, and relative names start beside it."""
     if not isinstance(document, dict) or document.get("__id__") != "ExperimentList":
         raise FileError(
             str(found), 'it is JSON but no experiment list (no "__id__": "ExperimentList")', "Give a dxtbx .expt file"
