@@ -36,6 +36,11 @@ class FrameRef:
         event = "" if self.index is None and not self.dataset else f" {self.dataset}//{self.index or 0}"
         return f"{self.path}{event}"
 
+    @property
+    def name(self) -> str:
+        """The file's name and which image of it, as a person reads it."""
+        return str(self).removeprefix(f"{self.path.parent}/")
+
     @classmethod
     def parse(cls, text: str) -> FrameRef:
         """The frame that a text such as ``run_master.h5 //17`` names, or a path alone."""
@@ -43,6 +48,15 @@ class FrameRef:
         if event is None:
             return cls(Path(text))
         return cls(Path(event[1]), int(event[3]), event[2] or "")
+
+
+#: One frame: a file of one image, or one image of a file.
+Image = Path | FrameRef
+
+
+def file_of(image: Image) -> Path:
+    """The file that holds ``image``."""
+    return image.path if isinstance(image, FrameRef) else image
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,10 +9,10 @@ import numpy as np
 from nbtorch.config import Exposure
 from nbtorch.errors import DataError, NbtorchError
 from nbtorch.io.atomic import write_text
-from nbtorch.io.expt import read_expt
 from nbtorch.render.excited import Excited, excited_reflections
-from refine.frames.assign_frames import assign_frames, unused_files
+from refine.frames.assign_frames import unused_files
 from refine.frames.frame_stack import FrameReader, FrameStack, MeasuredFrame
+from refine.frames.start_document import start_document
 from refine.records.checked import Drawing, ExperimentCheck
 from refine.records.journal import Journal
 from refine.records.run_folder import CHECK, claim_output
@@ -32,8 +32,8 @@ def check(request: Request, folder: Path, journal: Journal) -> None:
 
     Raises NbtorchError for whatever cannot be read, and DataError where nothing is predicted on the detector.
     """
-    document = read_expt(request.fit.data.experiment)
-    assigned = assign_frames(document, request.fit.data)
+    document, assigned, notes = start_document(request.fit)
+    journal.add(*notes)
     chosen = entries_to_fit(document, assigned.frames, assigned.missing, request.fit.data)
     if assigned.unused:
         journal.add(unused_files(assigned.unused))
@@ -65,7 +65,7 @@ def check(request: Request, folder: Path, journal: Journal) -> None:
         if failure is not None and not rows:
             raise failure
         if not any(row.predicted for row in rows):
-            raise nothing_predicted(request.fit.data.experiment)
+            raise nothing_predicted(request.fit.data.experiment or str(request.fit.data.frames))
         write_text(target, page(request.fit.data, rows, drawings), overwrite=True)
     journal.say("predictions_drawn", f"predictions drawn on the frames: {target.absolute()}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from nbtorch.io import ExperimentList, read_expt
+from nbtorch.io import ExperimentList
 from refine.fit.drift_choice import decide_drift
 from refine.fit.estimates import with_estimates
 from refine.fit.first_indices import index_all
@@ -15,7 +15,8 @@ from refine.fit.position_fit import constant, fit_positions, refit_moved
 from refine.fit.problem import Problem
 from refine.fit.start_positions import rms_at_start, start_positions
 from refine.fit.surveying import survey_all
-from refine.frames.assign_frames import assign_frames, unused_files
+from refine.frames.assign_frames import unused_files
+from refine.frames.start_document import start_document
 from refine.indexing.assignment import Evidence
 from refine.parameters.amplitudes import told_from_scales
 from refine.positions.scan_varying import carry_over
@@ -31,8 +32,8 @@ def prepare(settings: FitSettings, journal: Journal) -> Problem:
     """Read everything, find and index spots, fit their positions. Raises NbtorchError for what a user can put right."""
     if settings.parameters.amplitudes:
         settings = replace(settings, parameters=replace(settings.parameters, scale="frame"))
-    experiments = read_expt(settings.data.experiment)
-    assigned = assign_frames(experiments, settings.data)
+    experiments, assigned, notes = start_document(settings)
+    journal.add(*notes)
     chosen = entries_to_fit(experiments, assigned.frames, assigned.missing, settings.data)
     if assigned.unused:
         journal.add(unused_files(assigned.unused))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from nbtorch.errors import NbtorchError
+from nbtorch.io.frames import Image
 from refine.frames.assign_frames import Missing
 from refine.frames.frame_stack import FrameReader, FrameStack
 from refine.processes import count, dealt, gathered, listed
@@ -40,7 +41,7 @@ def survey_all(
     failures = gathered(failures)
     if not left:
         raise next(iter(failures.values()))
-    images = {number: scene.document.entries[number].images for number in missing}
+    images: dict[int, tuple[Image, ...]] = {number: scene.document.entries[number].images for number in missing}
     images |= {expt.index: expt.images for expt in scene.experiments}
     failed = [
         FrameRow(number, str(images[number][0]), 0, None, None, ok=False, message=str(error))

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from nbtorch.config import DetectorConfig
 from nbtorch.errors import NbtorchError
 from nbtorch.io import open_pixels, read_frame, read_mask, trusted
+from nbtorch.io.frames import Image, file_of
+from nbtorch.io.geometry import mask_in_file
 from refine.frames.kept_pixels import KeptPixels, Places, places_of
 from refine.frames.shoeboxes import BoxPlan
 from refine.records.journal import Journal
@@ -45,9 +47,10 @@ class FrameReader:
         self.detector = detector
         user = read_mask(Path(mask), detector) if mask else [None] * len(detector.panels)
         self._open = tuple(open_pixels(panel, own) for panel, own in zip(detector.panels, user, strict=True))
-        self._last: tuple[Path, tuple[Array, ...]] | None = None
+        self._of_file: dict[Path, tuple[Bool, ...]] = {}
+        self._last: tuple[Image, tuple[Array, ...]] | None = None
 
-    def counts(self, path: Path) -> tuple[Array, ...]:
+    def counts(self, path: Image) -> tuple[Array, ...]:
         """The panels of one frame as they are in the file. Raises NbtorchError where it cannot be read or is of another
         detector."""
         if self._last is None or self._last[0] != path:
@@ -55,22 +58,31 @@ class FrameReader:
             self._last = path, read_frame(path).panel_arrays(self.detector)
         return self._last[1]
 
-    def frame(self, path: Path) -> MeasuredFrame:
+    def frame(self, path: Image) -> MeasuredFrame:
         """One frame with its valid pixels. Raises NbtorchError like :meth:`counts`."""
         counts = self.counts(path)
-        triples = zip(self.detector.panels, counts, self._open, strict=True)
+        triples = zip(self.detector.panels, counts, self._unmasked(path), strict=True)
         valid = tuple(trusted(panel, image) & open_ for panel, image, open_ in triples)
         return MeasuredFrame(tuple(self._signal(n, image) for n, image in enumerate(counts)), valid)
+
+    def _unmasked(self, image: Image) -> tuple[Bool, ...]:
+        """The pixels that neither the user, nor the detector, nor a mask in the frame's own file leaves out."""
+        file = file_of(image)
+        if file not in self._of_file:
+            held = mask_in_file(file, self.detector)
+            both = self._open if held is None else tuple(a & b for a, b in zip(self._open, held, strict=True))
+            self._of_file = {file: both}
+        return self._of_file[file]
 
     def _signal(self, panel: int, counts: Array) -> Array:
         """``counts`` of ``panel`` less its pedestal. The trusted range is of the file's own values."""
         pedestal = self.detector.panels[panel].pedestal
         return counts if pedestal == 0 else counts.astype(np.float64) - pedestal
 
-    def pixels(self, path: Path, panel: int, places: Places) -> KeptPixels:
+    def pixels(self, path: Image, panel: int, places: Places) -> KeptPixels:
         """The pixels at ``places`` of one panel of one frame. Raises NbtorchError like :meth:`counts`."""
         counts = self.counts(path)[panel].reshape(-1)[places]
-        valid = trusted(self.detector.panels[panel], counts) & self._open[panel].reshape(-1)[places]
+        valid = trusted(self.detector.panels[panel], counts) & self._unmasked(path)[panel].reshape(-1)[places]
         return KeptPixels(places, self._signal(panel, counts), valid)
 
 
@@ -80,7 +92,7 @@ class FrameStack:
     ``journal`` is told of a frame that is lost.
     """
 
-    def __init__(self, images: Sequence[Path], reader: FrameReader, journal: Journal) -> None:
+    def __init__(self, images: Sequence[Image], reader: FrameReader, journal: Journal) -> None:
         self.images = tuple(images)
         self.reader = reader
         self.journal = journal
@@ -91,7 +103,7 @@ class FrameStack:
     def lost(self) -> tuple[str, ...]:
         """What is wrong with each frame that cannot be read, and of which nothing was kept when it could."""
         kept = {number for number, _ in self._kept}
-        return tuple(str(error) for number, error in sorted(self._lost.items()) if number not in kept)
+        return tuple(self._told(number) for number in sorted(self._lost) if number not in kept)
 
     @property
     def shapes(self) -> tuple[tuple[int, int], ...]:
@@ -113,7 +125,7 @@ class FrameStack:
         """The first frame that can be read. Raises NbtorchError where none can."""
         return next(frame for frame in self.frames() if frame is not None)
 
-    def _unless_lost(self, number: int, read: Callable[[Path], T]) -> T | None:
+    def _unless_lost(self, number: int, read: Callable[[Image], T]) -> T | None:
         """What ``read`` makes of a frame; None where it cannot be read, or could not be before: it is told once."""
         if number in self._lost:
             return None
@@ -123,6 +135,11 @@ class FrameStack:
             self._lost[number] = error
             self.journal.say("frame_left_out", f"left out: {error}", frame=str(self.images[number]))
             return None
+
+    def _told(self, number: int) -> str:
+        """What is wrong with a lost frame; it begins with the frame where the error names its file alone."""
+        image, error = str(self.images[number]), str(self._lost[number])
+        return error if image in error else f"{image}: {error}"
 
     def fetch(self, plan: BoxPlan) -> None:
         """Keep the pixels of ``plan``. Frames that hold some which are not kept yet are read, each of them once."""

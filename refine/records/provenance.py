@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from nbtorch import __version__
+from nbtorch.io.frames import FrameRef
 from refine.settings.request import Request
 
 PACKAGES = ("torch", "pytorch-lightning", "hydra-core", "numpy", "gemmi", "fabio")
@@ -61,7 +62,7 @@ def input_files(request: Request, frames: Iterable[str | Path]) -> tuple[DataFil
     """Every file that the fit read, with its SHA-256."""
     data = request.fit.data
     named = [data.experiment, data.mask, data.spots, None if data.amplitudes == "none" else data.amplitudes]
-    paths = [Path(name) for name in named if name is not None] + [Path(frame) for frame in frames]
+    paths = [Path(name) for name in named if name is not None] + [FrameRef.parse(str(frame)).path for frame in frames]
     return tuple(_hashed(path) for path in dict.fromkeys(paths))
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 
 from nbtorch.errors import DataError, FileError
 from nbtorch.io import ExperimentList
 from nbtorch.io.expt import HARMLESS, ExperimentEntry, Part, subset
+from nbtorch.io.frames import Image
 from refine.records.journal import JournalEntry, merged
 from refine.settings.fit_settings import DataSettings
 
-Frames = Mapping[int, tuple[Path, ...]]
+Frames = Mapping[int, tuple[Image, ...]]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Chosen:
     """
 
     experiments: ExperimentList
-    frames: dict[int, tuple[Path, ...]]
+    frames: dict[int, tuple[Image, ...]]
     missing: dict[int, FileError]
     notes: tuple[JournalEntry, ...] = ()
 
@@ -38,7 +38,7 @@ def entries_to_fit(
     Raises DataError where the range leaves no frame.
     """
     parts: list[Part] = []
-    given: list[tuple[Path, ...] | None] = []
+    given: list[tuple[Image, ...] | None] = []
     gone: list[FileError | None] = []
     for number, entry in enumerate(experiments.entries):
         images = frames.get(number, ())

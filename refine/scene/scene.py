@@ -12,6 +12,7 @@ from nbtorch.config import BeamConfig, CrystalConfig, DetectorConfig, Exposure, 
 from nbtorch.errors import DataError
 from nbtorch.io import ExperimentList, check_against_cell, read_amplitudes
 from nbtorch.io.expt import ExperimentEntry, differences
+from nbtorch.io.frames import Image
 from nbtorch.models import Beam, Crystal, Detector, Experiment, StructureFactors
 from nbtorch.models.detector import root_group
 from nbtorch.units import CLASSICAL_ELECTRON_RADIUS_SQUARED
@@ -36,7 +37,7 @@ class FitExperiment:
     index: int
     model: Experiment
     entry: ExperimentEntry
-    images: tuple[Path, ...]
+    images: tuple[Image, ...]
     still: bool
 
     def exposures(self, steps: int) -> tuple[Exposure, ...]:
@@ -72,7 +73,7 @@ def detector_for_fit(detector: DetectorConfig, settings: FitSettings) -> Detecto
 
 def build_scene(
     document: ExperimentList,
-    frames: dict[int, tuple[Path, ...]],
+    frames: dict[int, tuple[Image, ...]],
     settings: FitSettings,
     journal: Journal,
     factors: StructureFactors | None = None,

@@ -11,6 +11,7 @@ from typing import Literal
 
 from nbtorch.config import Precision, Shape
 from nbtorch.errors import ConfigError
+from refine.settings.geometry_settings import GeometrySettings
 from refine.settings.limits import NOT_NEGATIVE, ONE_OR_MORE, POSITIVE, Limit, check, not_empty
 from refine.settings.thresholds import AdvancedSettings
 
@@ -23,12 +24,14 @@ Parallax = Literal["layers", "mean", "dxtbx", "none"]
 class DataSettings:
     """Which measurement. ``frames`` None: those the experiment names, looked up beside it.
 
+    Without an ``experiment`` the headers of the frames say the geometry.
+
     ``holdout`` leaves spots out of the fit and scores them: "none", "fraction" (a seeded draw of ``holdout_fraction``
     of the reflections; each ``holdout_index`` draws others) or "frame" (frame index modulo ``holdout_modulus`` equal to
     ``holdout_index``).
     """
 
-    experiment: str = ""
+    experiment: str | None = None  # None: the geometry is what the headers of the frames say
     frames: str | None = None
     amplitudes: str = "none"
     mask: str | None = None
@@ -232,6 +235,7 @@ class FitSettings:
     """Everything a fit needs to know."""
 
     data: DataSettings = field(default_factory=DataSettings)
+    geometry: GeometrySettings = field(default_factory=GeometrySettings)
     crystal: CrystalSettings = field(default_factory=CrystalSettings)
     beam: BeamSettings = field(default_factory=BeamSettings)
     detector: DetectorSettings = field(default_factory=DetectorSettings)
@@ -243,8 +247,18 @@ class FitSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.data.experiment:
-            raise ConfigError("no data.experiment", "there is nothing to refine", "Give data.experiment=start.expt")
+        if not self.data.experiment and not self.data.frames:
+            raise ConfigError(
+                "neither data.experiment nor data.frames",
+                "there is nothing to refine",
+                "Give data.experiment=start.expt, or data.frames='run/*.cbf' whose headers say the geometry",
+            )
+        if self.data.experiment and self.geometry.stated():
+            raise ConfigError(
+                f"geometry.{next(iter(self.geometry.stated()))} with data.experiment",
+                "the .expt states the geometry; geometry.* stands in for the headers of frames",
+                "Leave one of them out",
+            )
         if self.parameters.amplitudes and self.data.amplitudes == "none":
             raise ConfigError(
                 "parameters.amplitudes=true",

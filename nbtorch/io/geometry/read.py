@@ -9,7 +9,6 @@ from typing import Any
 from nbtorch.io.geometry.cbf import cbf_geometry
 from nbtorch.io.geometry.nexus import nexus_geometry
 from nbtorch.io.geometry.other import other_geometry
-from nbtorch.io.geometry.overrides import moved
 from nbtorch.io.geometry.simple import Known, as_stated, simple_geometry
 from nbtorch.io.geometry.smv import smv_header
 from nbtorch.io.geometry.types import HeaderGeometry
@@ -30,7 +29,7 @@ def header_geometry(path: str | Path, stated: Mapping[str, Any] | None = None) -
     known = {name: as_stated(name, value) for name, value in (stated or {}).items()}
     head = read_head(found)
     if is_hdf5(head):
-        return moved(nexus_geometry(found), known)
+        return nexus_geometry(found, known)
     if head[:7] == b"###CBF:":
         return cbf_geometry(read_bytes(found), found, known)
     if is_smv(head):
