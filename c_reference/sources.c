@@ -27,7 +27,7 @@ static double ellipse_term(Steps s, double angle) {
 static void generate(Beam *b, const Options *o, const Detector *d) {
     Steps h = beam_steps(o->div_steps[0], o->div_range[0], o->div_step[0]);
     Steps v = beam_steps(o->div_steps[1], o->div_range[1], o->div_step[1]);
-    Steps w = beam_steps(o->dispsteps, o->dispersion, NAN);
+    Steps w = beam_steps(o->dispsteps, or_default(o->dispersion, 0.0), NAN); /* the original's begins as 0 */
     double points = (double)h.n * v.n * w.n;
     Vec vertical = unit(cross(d->beam, d->polar));
     if (points > MAX_SOURCES) fail("%.3g sources are too many (at most %.0f)", points, MAX_SOURCES);

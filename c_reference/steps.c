@@ -21,10 +21,10 @@ static Steps without_count(double range, double step) {
     if (!given(range) && !given(step)) return finish(1, 0, 0);
     if (!given(range)) return finish(2, step, step);
     if (!given(step)) return finish(2, range, range);
-    return finish(ceil(range / step), range, step);
+    return finish(step > 0.0 ? ceil(range / step) : 0.0, range, step);
 }
 
-/* Divergence (radians) and dispersion (a fraction). A count alone spans 1 radian, or 100 %. */
+/* Divergence (radians) and dispersion (a fraction). A count alone spans 1 radian. */
 Steps beam_steps(double count, double range, double step) {
     if (!(count >= 1.0)) return without_count(range, step);
     if (!given(range) && !given(step)) return finish(count, 1.0, 1.0 / count);

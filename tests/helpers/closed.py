@@ -25,6 +25,7 @@ from nbtorch.render.excited import excited_reflections
 from nbtorch.spreads import SpreadConfig
 
 POINTS = RenderSettings(averaging="closed", pixel_box=False)
+BOX = RenderSettings(averaging="closed")
 SAMPLED = RenderSettings(backend="auto")
 EVERY = SpreadConfig(
     mosaic=(0.1, 0.2, 0.15),
@@ -117,3 +118,17 @@ def around(spot: Spot, half: int = 6, step: int = 1, which: int = 0) -> PixelSel
 def worst(one: torch.Tensor, other: torch.Tensor) -> float:
     """The largest difference of two images, as a fraction of the second's peak."""
     return float((one - other).abs().max() / other.abs().max())
+
+
+def small(spreads: SpreadConfig | None = EVERY) -> Experiment:
+    """A detector of 24 × 24 pixels that holds a spot."""
+    spot = Spot(5.0, 0.1, 2, oscillation=0.4, pixel=0.25, spectrum=((-0.002, 0.7), (0.003, 1.3)), spreads=spreads)
+    middle, whole = around(spot, half=0), spot.experiment()
+    panel = whole.detector.config.panels[0]
+    fast, slow = (np.array(axis) / np.linalg.norm(axis) for axis in (panel.fast_axis, panel.slow_axis))
+    corner = np.array(panel.origin) + (int(middle.fast) - 12) * 0.25 * fast + (int(middle.slow) - 12) * 0.275 * slow
+    x, y, z = corner.tolist()
+    config = DetectorConfig((replace(panel, origin=(x, y, z), size=(24, 24)),))
+    return Experiment.from_config(
+        whole.crystal.config, whole.beam.config, config, structure_factors(), whole.exposure, spreads
+    )

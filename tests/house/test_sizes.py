@@ -15,9 +15,7 @@ MAX_FUNCTION_LINES = 60
 MAX_ARGUMENTS = 8
 MAX_BYTES = 2**20
 
-LONG_FILES: dict[str, str] = {
-    "tests/render/test_closed.py": "every spread of the closed form against the same samples",
-}
+LONG_FILES: dict[str, str] = {}
 LONG_FUNCTIONS: dict[str, str] = {}
 MANY_ARGUMENTS: dict[str, str] = {
     "nbtorch/kernels/reference.py::lattice_sum": "an operator's signature: each tensor has its own gradient",

@@ -1,4 +1,4 @@
-"""The closed form of an image against samples, its choices, and what it refuses."""
+"""The closed form of an image against samples."""
 
 from __future__ import annotations
 
@@ -10,16 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from nbtorch.config import CrystalConfig, DetectorConfig, Exposure, MosaicConfig, RenderSettings
-from nbtorch.errors import ConfigError
+from nbtorch.config import RenderSettings
 from nbtorch.functional.lattice import GAUSS_WIDTH
-from nbtorch.models import Experiment, Spreads
-from nbtorch.render import PixelSelection, Renderer, full_frame, roi, shoeboxes
-from nbtorch.render import closed as choices
+from nbtorch.render import Renderer
 from nbtorch.spreads import SpreadConfig
-from tests.helpers.closed import EVERY, POINTS, SAMPLED, Spot, around, structure_factors, worst
-
-BOX = RenderSettings(averaging="closed")
+from tests.helpers.closed import BOX, EVERY, POINTS, SAMPLED, Spot, around, worst
 
 
 def normal(count: int) -> list[tuple[float, float]]:
@@ -183,45 +178,6 @@ def test_wide_spreads_sum_the_neighbours_and_keep_the_light() -> None:
     assert float(closed / sampled) == pytest.approx(1, abs=1e-2)
 
 
-def small(spreads: SpreadConfig | None = EVERY) -> Experiment:
-    """A detector of 24 × 24 pixels that holds a spot."""
-    spot = Spot(5.0, 0.1, 2, oscillation=0.4, pixel=0.25, spectrum=((-0.002, 0.7), (0.003, 1.3)), spreads=spreads)
-    middle, whole = around(spot, half=0), spot.experiment()
-    panel = whole.detector.config.panels[0]
-    fast, slow = (np.array(axis) / np.linalg.norm(axis) for axis in (panel.fast_axis, panel.slow_axis))
-    corner = np.array(panel.origin) + (int(middle.fast) - 12) * 0.25 * fast + (int(middle.slow) - 12) * 0.275 * slow
-    x, y, z = corner.tolist()
-    config = DetectorConfig((replace(panel, origin=(x, y, z), size=(24, 24)),))
-    return Experiment.from_config(
-        whole.crystal.config, whole.beam.config, config, structure_factors(), whole.exposure, spreads
-    )
-
-
-def test_full_frame_roi_shoeboxes_and_blocks_agree() -> None:
-    experiment = small()
-    config = experiment.detector.config
-    with torch.no_grad():
-        whole = Renderer(experiment, full_frame(config), BOX).images()[0]
-        part = roi(config, (8, 15), (5, 20))
-        blocks = replace(BOX, block_bytes=2**20)
-        boxes, _ = shoeboxes(config, np.array([[0, 12.0, 12.0], [0, 20.0, 9.0]]), 2)
-        for pixels, settings in ((part, BOX), (part, blocks), (boxes, BOX), (full_frame(config), blocks)):
-            found = Renderer(experiment, pixels, settings)()
-            assert worst(found, whole[pixels.slow, pixels.fast]) < 1e-12  # worst seen 4e-16
-
-
-def test_gradients_in_blocks_are_those_of_one() -> None:
-    found = []
-    for settings in (replace(BOX, block_bytes=2**20), BOX):
-        experiment = small()
-        renderer = Renderer(experiment, roi(experiment.detector.config, (10, 14), (9, 13)), settings)
-        (renderer() ** 2).sum().backward()
-        found.append({name: p.grad for name, p in experiment.named_parameters() if p.grad is not None})
-    assert found[0].keys() == found[1].keys()
-    for name, gradient in found[0].items():
-        assert torch.allclose(gradient, found[1][name], rtol=1e-9, atol=1e-12 * float(gradient.abs().max()))
-
-
 def test_water_is_added_as_to_samples() -> None:
     spot = Spot(20.0)
     pixels, water = around(spot, half=2), {"water": 2e-5}
@@ -250,159 +206,3 @@ def test_every_option_changes_the_image(name: str) -> None:
     pixels = around(spot, half=3)
     changed = replace(spot, **of_spot).render(pixels, replace(POINTS, **of_settings))
     assert worst(changed, spot.render(pixels)) > 1e-5
-
-
-REFUSED: list[tuple[dict[str, Any], RenderSettings, str]] = [
-    ({"shape": "square"}, BOX, "only a Gaussian"),
-    ({"shape": "round"}, BOX, "only a Gaussian"),
-    ({"shape": "tophat"}, BOX, "only a Gaussian"),
-    ({}, replace(BOX, mode="cached"), "parity modes"),
-    ({}, replace(BOX, interpolation="tricubic"), "one number a spot"),
-    ({"n_cells": 0.5}, BOX, "one cell or more"),
-    ({"spreads": EVERY}, SAMPLED, "only the closed form"),
-    ({"shape": "gauss", "spreads": EVERY}, BOX, "not made of N"),
-    ({"spreads": SpreadConfig(bandwidth=(0.1e-2, 0.1e-2, 0.1e-2))}, BOX, "the spectrum has 1"),
-    ({"spreads": SpreadConfig(coupling=(30.0, 0.0, 0.0))}, BOX, "not positive"),
-    ({"n_cells": 3000.0}, BOX, "pixel_box=False"),
-    ({"mosaic": 5.0, "spreads": SpreadConfig(bandwidth=0.08, cell=(0.1, 0.1, 0.1))}, POINTS, "overlap in every pixel"),
-]
-
-
-@pytest.mark.parametrize(("spot", "settings", "reason"), REFUSED, ids=[reason for *_, reason in REFUSED])
-def test_what_has_no_closed_form_is_refused(spot: dict[str, Any], settings: RenderSettings, reason: str) -> None:
-    scene = Spot(**spot)
-    with pytest.raises(ConfigError, match=reason):
-        Renderer(scene.experiment(), around(Spot(), half=1), settings)()
-
-
-BAD: list[dict[str, Any]] = [
-    {"mosaic": -0.1},
-    {"mosaic": 90.0},
-    {"mosaic": (0.1, 0.2)},
-    {"mosaic": math.nan},
-    {"bandwidth": -1e-3},
-    {"bandwidth": 0.5},
-    {"bandwidth": ()},
-    {"bandwidth": (1e-3, math.inf)},
-    {"divergence": (1.0, -1.0)},
-    {"divergence": (1e3, 0.0)},
-    {"cell": (0.0, 0.0, 2.0)},
-    {"point_spread": -1.0},
-    {"covariance": (1e-6, 1e-6, 1e-6, 2e-6, 0.0, 0.0)},
-    {"covariance": (math.nan, 0.0, 0.0, 0.0, 0.0, 0.0)},
-    {"coupling": (math.inf, 0.0, 0.0)},
-]
-
-
-@pytest.mark.parametrize("given", BAD, ids=str)
-def test_bad_spreads_are_refused(given: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError):
-        SpreadConfig(**given)
-
-
-def test_settings_of_the_closed_form_are_refused_for_samples() -> None:
-    for given in ({"relinearize": True}, {"pixel_box": False}):
-        with pytest.raises(ConfigError, match="belong to the closed form"):
-            RenderSettings(**given)
-    with pytest.raises(ConfigError, match="sampled, closed"):
-        RenderSettings(averaging="open")  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("name", ["mosaic", "bandwidth", "divergence", "cell", "point_spread"])
-@pytest.mark.parametrize("value", [-1e-6, math.nan])
-def test_a_variance_that_went_wrong_is_named(name: str, value: float) -> None:
-    experiment = small()
-    with torch.no_grad():
-        getattr(experiment.spreads, name).fill_(value)
-    with pytest.raises(ConfigError, match=name):
-        Renderer(experiment, settings=BOX)()
-
-
-def test_other_numbers_that_are_not_finite_are_refused() -> None:
-    for name in ("covariance", "coupling"):
-        experiment = small()
-        with torch.no_grad():
-            getattr(experiment.spreads, name).fill_(math.nan)
-        with pytest.raises(ConfigError):
-            Renderer(experiment, settings=BOX)()
-
-
-def test_nanobraggs_mosaic_set_and_its_stale_step_are_refused() -> None:
-    base = small(None)
-    config = replace(base.crystal.config, mosaic=MosaicConfig(0.1, 4, "nanobragg"))
-    scene = Experiment.from_config(config, base.beam.config, base.detector.config)
-    with pytest.raises(ConfigError, match="not normal"):
-        Renderer(scene, settings=BOX)()
-    base.exposure = Exposure(-0.5, 1.0, 3, "left", True)
-    with pytest.raises(ConfigError, match="belongs to steps"):
-        Renderer(base, settings=BOX)()
-
-
-def test_terms_are_those_of_the_average_that_was_asked_for() -> None:
-    experiment = small()
-    closed = Renderer(experiment, settings=BOX)
-    with pytest.raises(ConfigError, match="profile_terms"):
-        closed.terms(0, 10, 10)
-    with pytest.raises(ConfigError, match="Use terms"):
-        Renderer(small(None)).profile_terms(0, 10, 10)
-    with torch.no_grad():
-        image, terms, scene = closed.images()[0], closed.profile_terms(0, 12, 12), closed.scene()
-    assert scene.profile is not None
-    assert bool(torch.isfinite(terms.average).all())
-    assert bool((torch.linalg.eigvalsh(terms.covariance) > 0).all())
-    assert float(image[12, 12]) > 0
-
-
-def test_a_long_spindle_range_is_cut_into_pieces() -> None:
-    spot = Spot(20.0, oscillation=2.5)
-    scene = Renderer(spot.experiment(), around(spot, half=1), POINTS).scene()
-    assert len(scene.basis) == 3
-    assert scene.closed is not None
-    assert math.degrees(scene.closed.span) == pytest.approx(2.5 / 3)
-    assert choices.PIECE >= 2.5 / 3
-
-
-def test_a_drifting_crystal_is_cut_into_the_steps_of_the_exposure() -> None:
-    base = small(None)
-    config: CrystalConfig = replace(base.crystal.config, knots=(15.0, 25.0))
-    scene = Experiment.from_config(
-        config, base.beam.config, base.detector.config, None, Exposure(20.0, 0.4, 4), SpreadConfig()
-    )
-    assert len(Renderer(scene, settings=BOX).scene().basis) == 4
-
-
-def test_an_image_is_never_nan_far_from_the_spots_or_at_any_spread() -> None:
-    for spreads in (None, EVERY, SpreadConfig(bandwidth=0.02), SpreadConfig(mosaic=1.0)):
-        for again in (False, True):
-            experiment = small(spreads)
-            row = roi(experiment.detector.config, (0, 23), (12, 12))
-            renderer = Renderer(experiment, row, replace(POINTS, relinearize=again))
-            image = renderer()
-            assert bool(torch.isfinite(image).all())
-            assert float(image.detach().max()) > 0
-            image.sum().backward()
-            found = [p.grad for p in experiment.parameters() if p.grad is not None]
-            assert all(bool(torch.isfinite(gradient).all()) for gradient in found)
-
-
-def test_spreads_of_the_experiment_are_parameters() -> None:
-    names = {name for name, _ in Spreads().named_parameters()}
-    assert names == {"mosaic", "bandwidth", "divergence", "cell", "covariance", "point_spread", "coupling"}
-    assert isinstance(around(Spot(), half=1), PixelSelection)
-
-
-@pytest.mark.parametrize("again", [False, True])
-def test_where_there_is_light_is_all_that_matters(again: bool) -> None:
-    """What is culled has less than 1e-10 of a peak: value and gradient are those of the definition."""
-    found = []
-    for backend in ("reference", "auto"):
-        experiment = small()
-        row = roi(experiment.detector.config, (4, 19), (11, 13))
-        image = Renderer(experiment, row, replace(POINTS, relinearize=again, backend=backend))()
-        (image**2).sum().backward()
-        gradients = {name: p.grad for name, p in experiment.named_parameters() if p.grad is not None}
-        found.append((image.detach(), gradients))
-    assert worst(found[1][0], found[0][0]) < 1e-9
-    for name, gradient in found[0][1].items():
-        error = (gradient - found[1][1][name]).abs().max()
-        assert float(error) <= 1e-7 * float(gradient.abs().max()), name

@@ -33,9 +33,11 @@ def divergence_steps(stated: Stated) -> tuple[Steps, Steps]:
 
 
 def dispersion_steps(stated: Stated) -> Steps:
-    """Wavelengths, as fractions of the central one."""
-    width = None if stated.dispersion is None else stated.dispersion * _PERCENT
-    return beam_steps(stated.dispersion_steps, width, None)
+    """Wavelengths, as fractions of the central one.
+
+    nanoBragg: the range begins as 0, not as "not given", so that a count without a range is one wavelength.
+    """
+    return beam_steps(stated.dispersion_steps, (stated.dispersion or 0.0) * _PERCENT, None)
 
 
 def _ellipse_term(angle: float, steps: Steps) -> float:
@@ -112,6 +114,8 @@ def beam_config(stated: Stated, axes: Axes, read_sources: ReadSources | None) ->
             notes.append(conflict("-sourcefile lists the sources: divergence and dispersion flags are not used"))
     else:
         sources = generated_sources(stated, axes, wavelength, spread)
+        if (stated.dispersion_steps or 0) > 1 and not stated.dispersion:
+            notes.append(conflict("-dispsteps without -dispersion: one wavelength"))
     if any(source.wavelength <= 0 for source in sources):
         raise ConfigError("the dispersion", "a source would have a wavelength of zero or less", "Narrow it")
     photons, fluence_notes = fluence(stated)

@@ -41,7 +41,7 @@ def _uncounted(width: float | None, step: float | None) -> Steps:
 def beam_steps(count: int | None, width: float | None, step: float | None) -> Steps:
     """Points of the divergence (radians) or dispersion (fraction); None: not given. A count ≤ 0 counts as not given.
 
-    nanoBragg: a count without a range spans 1 radian, or 100 %.
+    nanoBragg: a count without a range spans 1 radian.
     """
     if count is None or count <= 0:
         return _uncounted(width, step)
