@@ -18,6 +18,7 @@ from nbtorch.errors import ConfigError, GeometryError
 Mat3 = tuple[Vec3, Vec3, Vec3]
 Shape = Literal["square", "round", "gauss", "tophat", "gauss_hkl"]
 Interpolation = Literal["nearest", "tricubic"]
+Backend = Literal["auto", "reference", "native", "triton"]
 Precision = Literal["auto", "double", "fast"]
 Mode = Literal["exact", "cached", "running"]
 Averaging = Literal["sampled", "closed"]
@@ -313,13 +314,13 @@ class LatticeSettings:
     dmin: float = 0.0  # Å
     precision: Precision = "auto"
     culling: float = 1e-10
-    backend: Literal["auto", "reference", "native"] = "auto"
+    backend: Backend = "auto"
 
     def __post_init__(self) -> None:
         choice("shape", self.shape, ("square", "round", "gauss", "tophat", "gauss_hkl"))
         choice("interpolation", self.interpolation, ("nearest", "tricubic"))
         choice("precision", self.precision, ("auto", "double", "fast"))
-        choice("backend", self.backend, ("auto", "reference", "native"))
+        choice("backend", self.backend, ("auto", "reference", "native", "triton"))
 
 
 @dataclass(frozen=True)
@@ -347,7 +348,7 @@ class RenderSettings:
     water: float = 0.0
     precision: Precision = "auto"
     culling: float = 1e-10
-    backend: Literal["auto", "reference", "native"] = "auto"
+    backend: Backend = "auto"
     block_bytes: int = 256 * 2**20
 
     def __post_init__(self) -> None:
@@ -361,7 +362,7 @@ class RenderSettings:
             )
         choice("interpolation", self.interpolation, ("nearest", "tricubic"))
         choice("precision", self.precision, ("auto", "double", "fast"))
-        choice("backend", self.backend, ("auto", "reference", "native"))
+        choice("backend", self.backend, ("auto", "reference", "native", "triton"))
         for name in ("dmin", "water", "culling"):
             positive(name, getattr(self, name), zero=True)
         positive("block_bytes", self.block_bytes)

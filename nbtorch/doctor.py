@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
 
 from nbtorch import __version__
+from nbtorch.kernels.gpu import serves
 from nbtorch.kernels.native import library
 
 # Of each package: what it is for, and what brings it.
@@ -84,8 +85,15 @@ def _gpu() -> Iterator[Line]:
 
 
 def _serving() -> Iterator[Line]:
+    import torch
+
     cpu = "the C kernels" if library.AVAILABLE else "the PyTorch reference, slower"
     yield Line("float32, float64 on the CPU", library.AVAILABLE, f"served by {cpu}")
+    if torch.cuda.is_available():
+        reason = serves.why_not(torch.device("cuda"))
+        twin = "the PyTorch reference, slower"
+        by = f"{twin}: {reason}" if reason else "the Triton kernels; rays by the PyTorch reference"
+        yield Line("lattice sums on the GPU", not reason, f"served by {by}", serves.HOW_TO_GET_IT)
     yield Line("curved detectors, other types and devices", None, "served by the PyTorch reference")
 
 

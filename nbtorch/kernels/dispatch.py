@@ -1,4 +1,4 @@
-"""Which backend serves a call: the C kernels for float tensors on the CPU, the PyTorch twin for everything else."""
+"""Which backend serves a call: C kernels on the CPU, Triton's on a GPU, the PyTorch twin for everything else."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from nbtorch.functional.polarization import polarization_axes
 from nbtorch.functional.structure_factor import StructureFactorTable
 from nbtorch.kernels import blocks, reference
 from nbtorch.kernels.direct import has_memory, transforming
+from nbtorch.kernels.gpu import serves
 from nbtorch.kernels.lattice_function import LatticeStatics, LatticeSum
 from nbtorch.kernels.native import lattice_op, library, pixel_sum_op, rays_op
 from nbtorch.kernels.pixel_sum_function import PixelSum, PixelSumStatics
@@ -23,7 +24,13 @@ from nbtorch.kernels.reference import BeamFrame, LatticeTensors, PanelFrames, Ra
 
 logger = logging.getLogger("nbtorch")
 NATIVE_DTYPES = (torch.float32, torch.float64)
-BACKENDS = ("auto", "reference", "native")
+BACKENDS = ("auto", "reference", "native", "triton")
+
+
+@cache
+def _tell_that_twin_serves(reason: str) -> None:
+    """Once a process and reason: on a GPU the twin is right, and slower."""
+    logger.warning("%s; the PyTorch reference serves on the GPU, slower.", reason)
 
 
 @cache
@@ -40,7 +47,7 @@ def uses_native(backend: str, tensors: Sequence[Tensor]) -> bool:
     """
     if backend not in BACKENDS:
         raise ConfigError(f"backend={backend!r}", "it is not a known backend", f"Use one of: {', '.join(BACKENDS)}")
-    if backend == "reference":
+    if backend in ("reference", "triton"):
         return False
     suits = all(tensor.device.type == "cpu" and tensor.dtype in NATIVE_DTYPES for tensor in tensors)
     if backend == "native":
@@ -56,6 +63,28 @@ def uses_native(backend: str, tensors: Sequence[Tensor]) -> bool:
     if suits and not library.AVAILABLE:
         _tell_that_reference_serves()
     return suits and library.AVAILABLE
+
+
+def uses_triton(backend: str, tensors: Sequence[Tensor], table: Tensor | None) -> bool:
+    """Whether the Triton kernels serve a lattice sum of ``tensors``; ``table``: its amplitudes.
+
+    "auto" takes them on a GPU that they are compiled for. Amplitudes that take gradients, transforms and PyTorch's
+    compiler are the twin's. Raises ConfigError when "triton" is asked for and cannot be had.
+    """
+    if backend not in ("auto", "triton") or not tensors:
+        return False
+    device = tensors[0].device
+    if backend == "auto" and device.type != "cuda":
+        return False
+    reason = serves.why_not(device)
+    if backend == "triton" and reason:
+        raise ConfigError("backend='triton'", reason, serves.HOW_TO_GET_IT)
+    if reason:
+        _tell_that_twin_serves(reason)
+        return False
+    moves_table = table is not None and table.requires_grad and torch.is_grad_enabled()
+    plain = not transforming() and not torch.compiler.is_compiling() and all(map(has_memory, tensors))
+    return plain and not moves_table and serves.suits(tensors)
 
 
 def lattice_sum(
@@ -76,9 +105,11 @@ def lattice_sum(
     """
     values = None if table is None else table.values
     tensors = (diffracted, incident, wavelength, basis, n_cells, metric, values, weight)
-    if not uses_native(settings.backend, [t for t in tensors if t is not None]):
+    present = [t for t in tensors if t is not None]
+    triton = uses_triton(settings.backend, present, values)
+    if not triton and not uses_native(settings.backend, present):
         return blocks.lattice_sum(diffracted, incident, wavelength, basis, n_cells, metric, table, weight, settings)
-    statics = LatticeStatics.of(settings, table, diffracted.dtype)
+    statics = LatticeStatics.of(settings, table, diffracted.dtype, "triton" if triton else "native")
     if torch.compiler.is_compiling():  # the compiler knows operators, not functions with a forward rule
         value: Tensor = lattice_op.lattice_value(lattice_op.flat_tensors(tensors), *statics.flat)
         return value

@@ -18,8 +18,8 @@ from nbtorch.functional.structure_factor import StructureFactorTable
 from nbtorch.functional.tangents import tangents as small_tangents
 from nbtorch.kernels import blocks, reference
 from nbtorch.kernels.direct import direct
-from nbtorch.kernels.dispatch import uses_native
-from nbtorch.kernels.lattice_function import LatticeStatics
+from nbtorch.kernels.dispatch import uses_native, uses_triton
+from nbtorch.kernels.lattice_function import LatticeStatics, operators
 from nbtorch.kernels.native import lattice_op, rays_op
 from nbtorch.kernels.rays_function import RayStatics, sample_tensors
 from nbtorch.kernels.reference import BeamFrame, PanelFrames, RaySettings, SampleGrid, Samples
@@ -96,10 +96,11 @@ def lattice_jvp(
     values = None if table is None else table.values
     primals = (diffracted, incident, wavelength, basis, n_cells, metric, values, weight)
     present = [p for p in primals if p is not None]
-    if uses_native(settings.backend, present):
-        statics = LatticeStatics.of(settings, table, diffracted.dtype)
+    triton = tangents.table is None and uses_triton(settings.backend, present, None)
+    if triton or uses_native(settings.backend, present):
+        statics = LatticeStatics.of(settings, table, diffracted.dtype, "triton" if triton else "native")
         inputs = lattice_op.flat_tensors(primals)
-        value, tangent = direct(lattice_op.lattice_tangents)(inputs, tangents, _count(tangents), *statics.flat)
+        value, tangent = operators(statics.server).tangents(inputs, tangents, _count(tangents), *statics.flat)
         return value, tangent
 
     def summed(*moved: Tensor) -> tuple[Tensor]:

@@ -1,4 +1,6 @@
-"""The native lattice sum as an autograd function: reverse, double reverse, forward mode, and batches of tangents.
+"""The lattice sum of the C or Triton kernels as an autograd function.
+
+It knows reverse mode, double reverse, forward mode, and batches of tangents.
 
 An operator of ``torch.library`` has a reverse rule only; forward mode through it gives zero tangents without a word.
 These functions add the forward rule, and under ``vmap`` (``torch.func.jacfwd``) hand all tangents to one kernel call.
@@ -6,9 +8,9 @@ These functions add the forward rule, and under ``vmap`` (``torch.func.jacfwd``)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -33,6 +35,7 @@ class LatticeStatics:
     first: tuple[int, int, int]
     choices: list[int]
     limits: list[float]
+    server: str = "native"
 
     @property
     def flat(self) -> tuple[list[int], list[float]]:
@@ -40,10 +43,30 @@ class LatticeStatics:
         return self.choices, self.limits
 
     @classmethod
-    def of(cls, settings: LatticeSettings, table: StructureFactorTable | None, dtype: torch.dtype) -> LatticeStatics:
-        """Statics of a sum over ``table`` for inputs of ``dtype``."""
+    def of(
+        cls, settings: LatticeSettings, table: StructureFactorTable | None, dtype: torch.dtype, server: str = "native"
+    ) -> LatticeStatics:
+        """Statics of a sum over ``table`` for inputs of ``dtype``, served by "native" or "triton"."""
         choices, limits = lattice_op.flat_settings(settings, table, dtype)
-        return cls(settings, table.first if table else (0, 0, 0), choices, limits)
+        return cls(settings, table.first if table else (0, 0, 0), choices, limits, server)
+
+
+class Operators(NamedTuple):
+    """The three operators of a server, with the arguments of kernels/native/lattice_op.py."""
+
+    value: Callable[..., Any]
+    gradient: Callable[..., Any]
+    tangents: Callable[..., Any]
+
+
+def operators(server: str) -> Operators:
+    """Those of the C kernels ("native") or of Triton's ("triton")."""
+    if server == "triton":
+        from nbtorch.kernels.gpu import launch  # imports Triton
+
+        return Operators(launch.lattice_value, launch.lattice_gradient, launch.lattice_tangents)
+    native = lattice_op.lattice_value, lattice_op.lattice_gradient, lattice_op.lattice_tangents
+    return Operators(*map(direct, native))
 
 
 def _reference(statics: LatticeStatics, tensors: Sequence[Any]) -> Tensor:
@@ -60,7 +83,7 @@ class LatticeSum(torch.autograd.Function):
 
     @staticmethod
     def forward(statics: LatticeStatics, *tensors: Tensor | None) -> Tensor:
-        value: Tensor = direct(lattice_op.lattice_value)(flat_tensors(tensors), *statics.flat)
+        value: Tensor = operators(statics.server).value(flat_tensors(tensors), *statics.flat)
         return value
 
     @staticmethod
@@ -99,7 +122,7 @@ class LatticeGradient(torch.autograd.Function):
     def forward(
         statics: LatticeStatics, wants_table: bool, grad: Tensor, *tensors: Tensor | None
     ) -> tuple[Tensor, ...]:
-        return tuple(direct(lattice_op.lattice_gradient)(grad, flat_tensors(tensors), *statics.flat, wants_table))
+        return tuple(operators(statics.server).gradient(grad, flat_tensors(tensors), *statics.flat, wants_table))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -137,7 +160,7 @@ class LatticeTangent(torch.autograd.Function):
     def forward(statics: LatticeStatics, *arguments: Tensor | None) -> Tensor:
         tensors, tangents = arguments[:N_TENSORS], arguments[N_TENSORS:]
         single = [None if t is None else t[None] for t in tangents]
-        tangent: Tensor = direct(lattice_op.lattice_tangents)(flat_tensors(tensors), single, 1, *statics.flat)[1]
+        tangent: Tensor = operators(statics.server).tangents(flat_tensors(tensors), single, 1, *statics.flat)[1]
         return tangent[0]
 
     @staticmethod
@@ -154,4 +177,4 @@ class LatticeTangent(torch.autograd.Function):
             None if tangent is None else leading(tangent, dim, size)
             for tangent, dim in zip(arguments[N_TENSORS + 1 :], in_dims[N_TENSORS + 1 :], strict=True)
         ]
-        return direct(lattice_op.lattice_tangents)(flat_tensors(tensors), tangents, size, *statics.flat)[1], 0
+        return operators(statics.server).tangents(flat_tensors(tensors), tangents, size, *statics.flat)[1], 0

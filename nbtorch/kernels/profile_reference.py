@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from nbtorch.config import Backend
 from nbtorch.functional import profile, structure_factor
 from nbtorch.functional.profile import Covariances, Place
 from nbtorch.functional.structure_factor import StructureFactorTable
@@ -49,7 +50,7 @@ class ProfileSettings:
     culling: float = 1e-10
     extent: tuple[float, float, float] = (math.inf, math.inf, math.inf)
     radial: float = math.inf
-    backend: Literal["auto", "reference", "native"] = "auto"
+    backend: Backend = "auto"
 
 
 class ProfileTerms(NamedTuple):

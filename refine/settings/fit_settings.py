@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from nbtorch.config import Precision, Shape
+from nbtorch.config import Backend, Precision, Shape
 from nbtorch.errors import ConfigError
 from refine.settings.geometry_settings import GeometrySettings
 from refine.settings.limits import NOT_NEGATIVE, ONE_OR_MORE, POSITIVE, Limit, check, not_empty
@@ -108,7 +108,7 @@ class RenderingSettings:
     oversample: int | None = None  # None: from the crystal size, at most 3
     phi_steps: int | None = None  # spindle steps a frame; None: from frame width and mosaic spread
     precision: Precision = "double"
-    backend: Literal["auto", "reference", "native"] = "auto"
+    backend: Backend = "auto"
 
     def __post_init__(self) -> None:
         check("render", self, {"oversample": ONE_OR_MORE, "phi_steps": ONE_OR_MORE})

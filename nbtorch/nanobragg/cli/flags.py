@@ -241,9 +241,9 @@ FLAGS: dict[str, Sequence[Flag]] = {
             "-backend",
             "<name>",
             "backend",
-            "auto, reference (PyTorch) or native (compiled)",
+            "auto, reference (PyTorch), native (compiled C) or triton (on a GPU)",
             default="auto",
-            read=choice("auto", "reference", "native"),
+            read=choice("auto", "reference", "native", "triton"),
         ),
         flag(
             "-compat",

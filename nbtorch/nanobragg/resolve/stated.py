@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from nbtorch.config import Mat3, Shape, SourceConfig, Vec3
+from nbtorch.config import Backend, Mat3, Shape, SourceConfig, Vec3
 
 #: (direction of travel, wavelength in Å: what a missing column means) → the sources of a file
 ReadSources = Callable[[Vec3, float], tuple[SourceConfig, ...]]
@@ -127,7 +127,7 @@ class Stated:
 
     device: str | None = None
     dtype: Literal["float64", "float32"] | None = None
-    backend: Literal["auto", "reference", "native"] | None = None
+    backend: Backend | None = None
     compat: Literal["nanobragg"] | None = None
     exact_cell: bool | None = None
     exact_corrections: bool | None = None
