@@ -2,9 +2,9 @@
 
     python benchmarks/gpu.py --json OUT.json
 
-Writes one JSON: card and versions; the worst difference of value and gradient from the CPU; the time of 1024² pixels with
-10 to 1,000 mosaic domains (N = 5, square, one source), forward and with the gradient, in float32 and float64; and peak
-memory.
+Writes one JSON: card and versions; the worst difference of value and gradient from the CPU; the time of 1024² pixels
+with 10 to 1,000 mosaic domains (N = 5, square, one source), forward and with the gradient, in float32 and float64;
+and peak memory.
 """
 
 from __future__ import annotations
