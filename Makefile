@@ -26,7 +26,7 @@ $(BIN)/python:
 # No build isolation: the setuptools just installed builds, so that nothing is fetched twice.
 $(STAMP): $(BIN)/python pyproject.toml constraints.txt setup.py $(NATIVE)
 	$(PIP) setuptools torch
-	$(PIP) --no-build-isolation -e '.[refine,cbf,dev,docs]'
+	$(PIP) --no-build-isolation -e '.[refine,cbf,gpu,dev,docs]'
 	@ls nbtorch/kernels/native/libnbtorch_native.* >/dev/null 2>&1 || \
 	  echo "nbtorch: no C kernels (is there a C compiler?); the PyTorch reference serves instead, slower"
 	@touch $@

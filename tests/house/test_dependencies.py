@@ -53,7 +53,7 @@ def imported_distributions(package: str) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("package", "declared"),
-    [("nbtorch", names(CORE + EXTRAS["cbf"])), ("refine", names(CORE + EXTRAS["refine"]))],
+    [("nbtorch", names(CORE + EXTRAS["cbf"] + EXTRAS["gpu"])), ("refine", names(CORE + EXTRAS["refine"]))],
     ids=["nbtorch", "refine"],
 )
 def test_every_import_is_a_declared_dependency(package: str, declared: set[str]) -> None:
