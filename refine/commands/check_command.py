@@ -10,8 +10,9 @@ from nbtorch.config import Exposure
 from nbtorch.errors import DataError, NbtorchError
 from nbtorch.io.atomic import write_text
 from nbtorch.render.excited import Excited, excited_reflections
+from refine.fit.surveying import readers_of
 from refine.frames.assign_frames import unused_files
-from refine.frames.frame_stack import FrameReader, FrameStack, MeasuredFrame
+from refine.frames.frame_stack import FrameStack, MeasuredFrame
 from refine.frames.start_document import start_document
 from refine.records.checked import Drawing, ExperimentCheck
 from refine.records.journal import Journal
@@ -47,9 +48,9 @@ def check(request: Request, folder: Path, journal: Journal) -> None:
         total = sum(len(expt.images) for expt in scene.experiments)
         wanted = set(np.unique(np.linspace(0, total - 1, MAX_DRAWN).round().astype(int)).tolist())
         first = 0
-        reader = FrameReader(scene.experiments[0].entry.detector, request.fit.data.mask)
+        readers = readers_of(scene, request.fit, journal)
         for expt in scene.experiments:
-            stack = FrameStack(expt.images, reader, journal)
+            stack = FrameStack(expt.images, readers[expt.entry.pixel_files], journal)
             try:
                 found = find(expt, stack.frames())
             except NbtorchError as error:  # told by the stack; the others are looked at

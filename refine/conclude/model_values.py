@@ -177,8 +177,6 @@ def _spots(ended: _Ended) -> Iterator[ModelValue]:
         yield ModelValue("amplitudes", 1.0, "", "assumed", "no file was given, and every spot has a scale of its own")
     else:
         yield ended.of("amplitudes", data.amplitudes, "", kinds.AMPLITUDE, "data.amplitudes")
-        missing = ended.problem.scene.structure_factors.default_F
-        yield ModelValue("amplitude of the others", float(missing), "", "assumed", "the median of the file")
     scale = "one a spot" if ended.loop.objective.free_scales else "one a crystal"
     yield ModelValue("scale", scale, "", "fitted", "the pixels of each box" if "spot" in scale else "parameters")
     error, asked = stage.model_error, ended.problem.settings.loss.model_error

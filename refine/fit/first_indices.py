@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nbtorch.errors import DataError
+from nbtorch.functional.absences import Listing
 from refine.indexing.assignment import Evidence, assign
 from refine.processes import gathered
 from refine.records.journal import Journal
@@ -42,7 +43,17 @@ def index_all(scene: Scene, surveys: dict[int, Survey], settings: FitSettings, j
             "Check data.experiment against the frames: draw both with nb-refine --check",
         )
     journal.say("spots_indexed", f"found {found} spots, {indexed} with an index", found=found, indexed=indexed)
+    say_unlisted(scene, evidence, journal)
     return evidence
+
+
+def say_unlisted(scene: Scene, evidence: Sequence[Evidence], journal: Journal) -> None:
+    """Say of how many indexed spots the amplitudes are not known; nothing where all are or no file was given."""
+    listing = [scene.structure_factors.listing(item.observed.hkl) for item in evidence]
+    number = sum(int((part != Listing.LISTED).sum()) for part in listing)
+    if number:
+        said = f"{number} of the indexed spots are of reflections whose amplitude is not listed: their positions count"
+        journal.say("amplitudes_not_listed", f"{said}, their pixels are not fitted", unlisted=number)
 
 
 def evidence_of_all(mine: Sequence[Evidence], expts: Sequence[FitExperiment]) -> list[Evidence]:

@@ -9,6 +9,7 @@ import torch
 
 from nbtorch.config import Exposure, RenderSettings
 from nbtorch.errors import DataError
+from nbtorch.functional.absences import Listing
 from nbtorch.models import StructureFactors
 from nbtorch.render.excited import excited_reflections
 from refine.fit.problem import Problem
@@ -53,11 +54,16 @@ def observed_plan(problem: Problem, evidence: Evidence, parameters: ParameterSet
     seen = evidence.observed.fitted()
     centre, valid = predicted_centres(problem, evidence, parameters)
     centre = centre[~evidence.observed.heldout.numpy()]
-    keep = valid[~evidence.observed.heldout.numpy()]
+    keep = valid[~evidence.observed.heldout.numpy()] & listed(problem.scene.structure_factors, seen.hkl.numpy())
     hkl, panel = seen.hkl.numpy()[keep], seen.panel.numpy()[keep]
     n_frames = len(evidence.expt.images)
     plan, _ = plan_boxes(problem.detector, hkl, panel, centre[keep], half_widths(problem), n_frames)
     return plan
+
+
+def listed(factors: StructureFactors, hkl: np.ndarray) -> np.ndarray:
+    """Whether the amplitude of each of ``hkl`` [n, 3] is known [n]: pixels of others have no model."""
+    return np.asarray(factors.listing(torch.as_tensor(hkl)).numpy() == Listing.LISTED)
 
 
 def predicted_centres(problem: Problem, evidence: Evidence, parameters: ParameterSet) -> tuple[np.ndarray, np.ndarray]:
@@ -93,6 +99,7 @@ def bright_plan(problem: Problem, evidence: Evidence, parameters: ParameterSet) 
     expected = block.model(parameters).sum(1)
     held = {tuple(row) for row in evidence.observed.hkl[evidence.observed.heldout].tolist()}
     seen = np.array([tuple(row) not in held for row in plan.hkl.tolist()])
+    seen &= listed(experiment.structure_factors, plan.hkl)
     bright = plan[(expected.numpy() >= problem.settings.loss.min_counts) & seen]
     # a cache of the disk: what it lets go of here is read again where it is needed after all
     problem.stacks[evidence.expt.index].keep(bright, observed_plan(problem, evidence, parameters))

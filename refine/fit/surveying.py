@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from nbtorch.errors import NbtorchError
+from nbtorch.io.expt import PixelFiles
 from nbtorch.io.frames import Image
 from refine.frames.assign_frames import Missing
 from refine.frames.frame_stack import FrameReader, FrameStack
+from refine.frames.pixel_maps import pixel_maps
 from refine.processes import count, dealt, gathered, listed
 from refine.records.journal import Journal
 from refine.records.outcome import FrameRow
@@ -26,10 +28,11 @@ def survey_all(
     surveys: dict[int, Survey] = {}
     failures: dict[int, NbtorchError] = {}
     told = Journal()
-    reader = FrameReader(scene.experiments[0].entry.detector, settings.data.mask)
+    readers = readers_of(scene, settings, told)
     for expt in dealt(scene.experiments):
         try:
-            surveys[expt.index] = survey(expt, FrameStack(expt.images, reader, told), settings.data)
+            stack = FrameStack(expt.images, readers[expt.entry.pixel_files], told)
+            surveys[expt.index] = survey(expt, stack, settings.data)
         except NbtorchError as problem:
             failures[expt.index] = problem
     for number, error in missing.items():
@@ -49,6 +52,16 @@ def survey_all(
     ]
     _say_how_shared(len(left), journal)
     return surveys, replace(scene, experiments=tuple(s for s in scene.experiments if s.index in left)), failed
+
+
+def readers_of(scene: Scene, settings: FitSettings, journal: Journal) -> dict[PixelFiles, FrameReader]:
+    """A reader of frames for each set of files of pixels that the experiments name.
+
+    Raises NbtorchError for a user's mask that cannot be used; what else is not used is said in ``journal``.
+    """
+    detector, mask = scene.experiments[0].entry.detector, settings.data.mask
+    named = dict.fromkeys(expt.entry.pixel_files for expt in scene.experiments)
+    return {files: FrameReader(detector, pixel_maps(detector, files, mask, journal)) for files in named}
 
 
 def _say_how_shared(expts: int, journal: Journal) -> None:

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from nbtorch.config import DetectorConfig
 from nbtorch.errors import NbtorchError
-from nbtorch.io import open_pixels, read_frame, read_mask, trusted
+from nbtorch.io import open_pixels, read_frame, trusted
 from nbtorch.io.frames import Image, file_of
 from nbtorch.io.geometry import mask_in_file
 from refine.frames.kept_pixels import KeptPixels, Places, places_of
+from refine.frames.pixel_maps import PixelMaps
 from refine.frames.shoeboxes import BoxPlan
 from refine.records.journal import Journal
 
@@ -38,14 +39,15 @@ class MeasuredFrame(NamedTuple):
 
 
 class FrameReader:
-    """Reads frames of one detector, and holds the last of them alone. ``mask``: a user's mask image.
+    """Reads frames of one detector, and holds the last of them alone. ``maps``: mask, gain and pedestal of its pixels.
 
-    What is masked in all frames is made once. Raises NbtorchError for a mask that cannot be used.
+    What is masked in all frames is made once. ``detector`` has the gain that its signals are brought to.
     """
 
-    def __init__(self, detector: DetectorConfig, mask: str | None) -> None:
-        self.detector = detector
-        user = read_mask(Path(mask), detector) if mask else [None] * len(detector.panels)
+    def __init__(self, detector: DetectorConfig, maps: PixelMaps | None = None) -> None:
+        self.maps = maps or PixelMaps()
+        self.detector = self.maps.panel_gain(detector)
+        user = self.maps.mask or [None] * len(detector.panels)
         self._open = tuple(open_pixels(panel, own) for panel, own in zip(detector.panels, user, strict=True))
         self._of_file: dict[Path, tuple[Bool, ...]] = {}
         self._last: tuple[Image, tuple[Array, ...]] | None = None
@@ -74,16 +76,15 @@ class FrameReader:
             self._of_file = {file: both}
         return self._of_file[file]
 
-    def _signal(self, panel: int, counts: Array) -> Array:
+    def _signal(self, panel: int, counts: Array, places: Places | None = None) -> Array:
         """``counts`` of ``panel`` less its pedestal. The trusted range is of the file's own values."""
-        pedestal = self.detector.panels[panel].pedestal
-        return counts if pedestal == 0 else counts.astype(np.float64) - pedestal
+        return self.maps.signal(self.detector, panel, counts, ... if places is None else places)
 
     def pixels(self, path: Image, panel: int, places: Places) -> KeptPixels:
         """The pixels at ``places`` of one panel of one frame. Raises NbtorchError like :meth:`counts`."""
         counts = self.counts(path)[panel].reshape(-1)[places]
         valid = trusted(self.detector.panels[panel], counts) & self._unmasked(path)[panel].reshape(-1)[places]
-        return KeptPixels(places, self._signal(panel, counts), valid)
+        return KeptPixels(places, self._signal(panel, counts, places), valid)
 
 
 class FrameStack:

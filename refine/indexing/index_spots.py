@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from nbtorch.config import Exposure, ScanConfig
+from nbtorch.functional.absences import Listing
 from nbtorch.functional.structure_factor import nearest
 from nbtorch.models import Experiment
 from refine.indexing.lattice_view import Candidates, Floats, Ints, View, candidates_of, view_of
@@ -133,13 +134,15 @@ def _patterns(view: View, candidates: Candidates, settings: IndexingSettings) ->
 
 
 def expected_light(experiment: Experiment, hkl: Ints) -> Floats | None:
-    """|F|² [m] of reflections ``hkl`` [m, 3]; None where the experiment has no amplitudes."""
+    """|F|² [m] of reflections ``hkl`` [m, 3], NaN of those that are not listed; None without amplitudes."""
     model = experiment.structure_factors
     with torch.no_grad():
         table = model.table()
         if table is None:
             return None
-        amplitude = nearest(torch.as_tensor(hkl).to(model.amplitudes), table, model.default_F)
+        index = torch.as_tensor(hkl)
+        amplitude = nearest(index.to(model.amplitudes), table, model.default_F)
+        amplitude = torch.where(model.listing(index) == Listing.UNLISTED, torch.nan, amplitude)
     return np.asarray(amplitude.cpu().numpy() ** 2, dtype=np.float64)
 
 
@@ -148,6 +151,7 @@ def _brightness_bonus(pattern: Pattern, spots: Spots, expected: Floats | None, s
     if expected is None:
         return 0.0
     best = matching_pairs(pattern, settings, 1.0).best()
+    best = best.at(np.isfinite(expected[best.candidate]))
     light = rankdata(expected[best.candidate]), rankdata(spots.counts[best.spot])
     if len(best.spot) < _FEWEST_TO_RANK or min(np.ptp(side) for side in light) == 0:
         return 0.0

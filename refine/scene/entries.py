@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 from nbtorch.errors import DataError, FileError
 from nbtorch.io import ExperimentList
@@ -81,21 +81,9 @@ def _without_scan(entry: ExperimentEntry) -> ExperimentEntry:
 
 
 def _unused(experiments: ExperimentList) -> list[JournalEntry]:
-    """What the experiment list says and no fit makes anything of: pixel files, and keys that would matter."""
-    files = [entry.pixel_files for entry in experiments.entries]
-    named = {(f.name, str(getattr(one, f.name))) for one in files for f in fields(one) if getattr(one, f.name)}
-    notes = [
-        JournalEntry(
-            "pixel_file_not_used",
-            f"the experiment list names a {kind} file, {path}, which is not used"
-            + (": give it as data.mask, as an image or .npy" if kind == "mask" else ""),
-            "warning",
-            {"kind": kind, "path": path},
-        )
-        for kind, path in sorted(named)
-    ]
+    """Keys of the experiment list that would matter and of which no fit makes anything."""
     matter = [said for said in experiments.not_used if not said.startswith(HARMLESS)]
-    return [*notes, *(JournalEntry("key_not_used", said) for said in matter)]
+    return [JournalEntry("key_not_used", said) for said in matter]
 
 
 def _notes(entry: ExperimentEntry, settings: DataSettings) -> list[JournalEntry]:

@@ -6,11 +6,9 @@ import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from nbtorch.config import BeamConfig, CrystalConfig, DetectorConfig, Exposure, MosaicConfig
 from nbtorch.errors import DataError
-from nbtorch.io import ExperimentList, check_against_cell, read_amplitudes
+from nbtorch.io import ExperimentList
 from nbtorch.io.expt import ExperimentEntry, differences
 from nbtorch.io.frames import Image
 from nbtorch.models import Beam, Crystal, Detector, Experiment, StructureFactors
@@ -19,8 +17,8 @@ from nbtorch.units import CLASSICAL_ELECTRON_RADIUS_SQUARED
 from refine.records.journal import Journal
 from refine.scene.entries import is_still
 from refine.scene.knots import scan_knots
+from refine.scene.read_factors import read_factors
 from refine.scene.rigid_groups import chosen_groups
-from refine.scene.shared_amplitudes import shared_values
 from refine.settings.fit_settings import FitSettings
 
 MOSAIC_DOMAINS = 14  # enough for a smooth spot, and even about all axes
@@ -88,7 +86,7 @@ def build_scene(
         refuse_other_detector(document.path, first.detector, entry.detector, index)
     if any(entry.crystal is None for _, entry in entries):
         raise DataError(str(document.path), "an experiment has no crystal", "Index it first (dials.index)")
-    factors = factors or structure_factors(document, settings, journal)
+    factors = factors or read_factors(dict(entries), settings, journal)
     config = detector_for_fit(first.detector, settings)
     detector = Detector(config, chosen_groups(root_group(config), len(config.panels), settings.detector.levels))
     beams = {e.beam_index: Beam(beam_for_fit(e.beam, settings)) for _, e in entries}
@@ -146,23 +144,3 @@ def default_n_cells(crystal: CrystalConfig) -> tuple[float, float, float]:
     a, b, c = crystal.cell[:3]
     size = DEFAULT_N_CELLS * (a * b * c) ** (1 / 3)
     return size / a, size / b, size / c
-
-
-def structure_factors(document: ExperimentList, settings: FitSettings, journal: Journal) -> StructureFactors:
-    """The amplitudes asked for, or every F = 1. A reflection that a file lacks gets the median amplitude."""
-    if settings.data.amplitudes == "none":
-        return StructureFactors(default_F=1.0)
-    amplitudes = read_amplitudes(Path(settings.data.amplitudes))
-    crystal = document.entries[0].crystal
-    assert crystal is not None
-    for note in amplitudes.notes:
-        journal.say("amplitudes_read", note)
-    for note in check_against_cell(amplitudes, crystal):
-        journal.say("amplitudes_of_another_crystal", note)
-    default = float(np.median(amplitudes.F)) if len(amplitudes.F) else 1.0
-    group, values = amplitudes.asu_index, amplitudes.F
-    if settings.parameters.amplitudes:
-        groups = {entry.crystal.space_group for entry in document.entries if entry.crystal is not None}
-        group, values, notes = shared_values(amplitudes.hkl, values, groups, friedel=settings.parameters.friedel)
-        journal.add(*notes)
-    return StructureFactors(amplitudes.hkl, values, group=group, default_F=default)

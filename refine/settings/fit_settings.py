@@ -34,6 +34,7 @@ class DataSettings:
     experiment: str | None = None  # None: the geometry is what the headers of the frames say
     frames: str | None = None
     amplitudes: str = "none"
+    column: str | None = None  # of the file of amplitudes; None: the measured one that stands first
     mask: str | None = None
     spots: str | None = None
     frame_range: tuple[int, int] | None = None  # inclusive, counted from 0

@@ -25,14 +25,16 @@ _SHELL, _SHELLS = 25, 6  # spots of a shell, and shells at most
 def agreement(experiment: Experiment, observed: Observations) -> float:
     """Half the square of the significance with which bright spots are bright reflections; 0 without amplitudes."""
     light = expected_light(experiment, observed.hkl.numpy())
-    if light is None or len(observed) < _FEWEST:
+    listed = 0 if light is None else int(np.isfinite(light).sum())
+    if light is None or listed < _FEWEST:
         return 0.0
     correlation = rank_correlation(light, observed.counts.numpy())
-    return max(correlation, 0.0) ** 2 * (len(observed) - 1) / 2
+    return max(correlation, 0.0) ** 2 * (listed - 1) / 2
 
 
 def rank_correlation(first: Floats, second: Floats) -> float:
-    """Spearman's correlation of two lists [n]; 0 where one of them is constant."""
+    """Spearman's correlation of two lists [n] where the first is known; 0 where one of them is constant."""
+    first, second = first[np.isfinite(first)], second[np.isfinite(first)]
     if len(first) < 2 or min(np.ptp(first), np.ptp(second)) == 0:
         return 0.0
     return float(np.corrcoef(rankdata(first), rankdata(second))[0, 1])
@@ -40,6 +42,8 @@ def rank_correlation(first: Floats, second: Floats) -> float:
 
 def shells(light: Floats, counts: Floats, length: Floats) -> tuple[Shell, ...]:
     """Correlation of ``counts`` [n] with ``light`` [n] in shells of |q| = ``length`` [n] (Å⁻¹), of equal size."""
+    listed = np.isfinite(light)
+    light, counts, length = light[listed], counts[listed], length[listed]
     number = min(_SHELLS, len(length) // _SHELL)
     if number == 0:
         return ()
@@ -71,7 +75,8 @@ def best_turn(
 
 def pooled(light: Sequence[Floats], counts: Sequence[Floats]) -> float:
     """Correlation over several experiments, each ranked by itself: their scales differ."""
-    ranks = [(_centred(a), _centred(b)) for a, b in zip(light, counts, strict=True) if len(a) > 1]
+    pairs = [(a[np.isfinite(a)], b[np.isfinite(a)]) for a, b in zip(light, counts, strict=True)]
+    ranks = [(_centred(a), _centred(b)) for a, b in pairs if len(a) > 1]
     if not ranks:
         return 0.0
     first, second = (np.concatenate(side) for side in zip(*ranks, strict=True))

@@ -27,6 +27,7 @@ def bright_seen(
     light = expected_light(experiment, found.hkl) if len(found) else None
     if light is None:
         return 0, 0
+    light = np.nan_to_num(light)  # of a reflection that is not listed nothing is expected
     if scan is None:
         with torch.no_grad():
             hkl, panel = torch.as_tensor(found.hkl), torch.as_tensor(found.panel)

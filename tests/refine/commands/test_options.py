@@ -57,3 +57,17 @@ def test_no_spot_beyond_dmin_is_used(measurement: Path) -> None:
     assert used.sum() >= 5
     assert (inverse[used] <= 1 / 3.2).all()
     assert any("beyond data.dmin" in row["reason"] for row in rows)
+
+
+def test_a_list_that_ends_early_leaves_its_pixels_out_and_the_geometry_right(measurement: Path) -> None:
+    rows = np.loadtxt(measurement / "F.hkl")
+    inverse = np.sqrt(((rows[:, :3] / np.array(small.CELL[:3])) ** 2).sum(1))
+    np.savetxt(measurement / "cut.hkl", rows[inverse < 1 / 2.8], fmt="%d %d %d %.4f")
+    cut = f"data.amplitudes={measurement / 'cut.hkl'}"
+    found = fitted(measurement, "cut", cut, *FREE_DETECTOR)
+    (entry,) = [entry for entry in found["journal"] if entry["code"] == "amplitudes_not_listed"]
+    assert entry["numbers"]["unlisted"] >= 5
+    fits = {row["name"]: row for row in found["parameters"]}
+    shift = [fits[f"detector.detector.shift_{axis}"]["value"] for axis in ("fast", "slow")]
+    off = np.array(shift) - small.SHIFT[:2]
+    assert np.abs(off).max() < 0.0015  # mm, five sigmas; seen 0.0002

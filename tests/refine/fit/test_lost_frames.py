@@ -129,7 +129,7 @@ def test_a_frame_that_is_missing_from_a_scan_costs_that_frame_alone(tmp_path: Pa
     frames, missing, _ = assign_frames(document, DataSettings(str(tmp_path / "start.expt")))
     assert missing == {}
     said: list[str] = []
-    stack = FrameStack(frames[0], FrameReader(document.entries[0].detector, None), Journal(said.append))
+    stack = FrameStack(frames[0], FrameReader(document.entries[0].detector), Journal(said.append))
     assert [frame is not None for frame in stack.frames()] == [True, False, True]
     assert "small_002.cbf" in said[0]
 

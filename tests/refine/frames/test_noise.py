@@ -129,7 +129,7 @@ def test_a_pedestal_is_taken_off_before_the_noise_is_judged(tmp_path: Path) -> N
     image = 100 + integrated(np.random.default_rng(5), 3.0, 2.0)
     write_cbf(tmp_path / "a.cbf", np.round(image).astype(np.int32))
     config = detector(pedestal=100.0)
-    measured = FrameReader(config, None).frame(tmp_path / "a.cbf")
+    measured = FrameReader(config).frame(tmp_path / "a.cbf")
     assert np.allclose(measured.counts[0], np.round(image) - 100)
     seen = look(config, measured, DataSettings())
     assert not seen.counts

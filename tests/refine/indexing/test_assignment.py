@@ -41,7 +41,7 @@ def scene(folder: Path) -> Scene:
 
 @pytest.fixture(scope="module")
 def stack(scene: Scene) -> FrameStack:
-    return FrameStack(scene.experiments[0].images, FrameReader(scene.experiments[0].entry.detector, None), Journal())
+    return FrameStack(scene.experiments[0].images, FrameReader(scene.experiments[0].entry.detector), Journal())
 
 
 def test_a_lost_frame_costs_its_own_spots_alone(folder: Path, scene: Scene, stack: FrameStack) -> None:

@@ -87,13 +87,6 @@ def test_without_a_goniometer_nothing_turns_whatever_the_scan_says(tmp_path: Pat
     assert "without a goniometer" in found.notes[0].sentence
 
 
-def test_a_mask_that_the_list_names_is_said_not_to_be_used(tmp_path: Path) -> None:
-    imageset = small.document()["imageset"][0] | {"mask": "pixels.mask"}
-    found = chosen(tmp_path, DataSettings(), imageset=[imageset])
-    assert [(note.code, note.level) for note in found.notes] == [("pixel_file_not_used", "warning")]
-    assert "data.mask" in found.notes[0].sentence
-
-
 def test_a_key_that_would_matter_is_said_not_to_be_used(tmp_path: Path) -> None:
     crystal = small.document()["crystal"][0] | {"ML_half_mosaicity_deg": 0.1}
     found = chosen(tmp_path, DataSettings(), crystal=[crystal])
