@@ -83,16 +83,22 @@ def sizes(header: Mapping[str, str], path: Path) -> tuple[int, int]:
     return fast, slow
 
 
-def is_smv(content: bytes) -> bool:
-    """Whether bytes start like an SMV header (EDF also opens with a brace; d*TREK states no TYPE: fabio reads it)."""
+def has_smv_header(content: bytes) -> bool:
+    """Whether bytes start like an SMV header, d*TREK's among them (EDF also opens with a brace)."""
     head = content.lstrip()[:HEADER_LIMIT]
-    return head[:1] == b"{" and b"HEADER_BYTES" in head[:1024] and not DTREK_TYPE.search(head[: head.find(b"}")])
+    return head[:1] == b"{" and b"HEADER_BYTES" in head[:1024]
+
+
+def is_smv(content: bytes) -> bool:
+    """Whether bytes start like an SMV header with a TYPE (d*TREK states none: fabio reads its pixels)."""
+    head = content.lstrip()[:HEADER_LIMIT]
+    return has_smv_header(content) and not DTREK_TYPE.search(head[: head.find(b"}")])
 
 
 def parse_header(content: bytes, path: Path) -> tuple[dict[str, str], int]:
     """The header's keys in order, and the byte after its closing brace (and form feed)."""
     close = content.find(b"}", 0, HEADER_LIMIT)
-    if not is_smv(content) or close < 0:
+    if not has_smv_header(content) or close < 0:
         raise FileError(str(path), "it does not start with an SMV header ({ HEADER_BYTES=…; … })", "Check the format")
     header = {}
     for item in content[: close + 1].decode("latin-1").strip("{} \n\f").split(";"):

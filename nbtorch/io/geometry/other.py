@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from nbtorch.io.fabio_images import read_with_fabio
+from nbtorch.io.geometry.bruker import bruker_geometry, is_bruker
+from nbtorch.io.geometry.marccd import is_marccd, marccd_header
 from nbtorch.io.geometry.simple import Known, simple_geometry
 from nbtorch.io.geometry.types import HeaderGeometry
 from nbtorch.io.paths import read_bytes
@@ -13,5 +15,11 @@ from nbtorch.io.paths import read_bytes
 
 def other_geometry(path: Path, stated: Mapping[str, Known]) -> HeaderGeometry:
     """The geometry of ``path``. Raises FileError naming what neither its header nor the user says."""
-    counts, _ = read_with_fabio(read_bytes(path), path, 0)
+    content = read_bytes(path)
+    if is_marccd(content):
+        header, size = marccd_header(content, path)
+        return simple_geometry({**header, **stated}, size, str(path))
+    counts, header_text = read_with_fabio(content, path, 0)
+    if is_bruker(content):
+        return bruker_geometry(header_text, (counts.shape[1], counts.shape[0]), path, stated)
     return simple_geometry(stated, (counts.shape[1], counts.shape[0]), str(path))
