@@ -10,6 +10,7 @@ from nbtorch.config import Exposure
 from nbtorch.errors import DataError, NbtorchError
 from nbtorch.io.atomic import write_text
 from nbtorch.render.excited import Excited, excited_reflections
+from refine.commands.check_frames import check_frames
 from refine.fit.surveying import readers_of
 from refine.frames.assign_frames import unused_files
 from refine.frames.frame_stack import FrameStack, MeasuredFrame
@@ -41,6 +42,13 @@ def check(request: Request, folder: Path, journal: Journal) -> None:
     journal.add(*chosen.notes)
     for number, error in chosen.missing.items():
         journal.say("frame_left_out", f"left out: {error}", experiment=number)
+    if not any(chosen.experiments.entries[number].crystal for number in chosen.frames):
+        with claim_output(folder, CHECK, overwrite=request.overwrite) as target:
+            rows, drawings = check_frames(chosen, request.fit.data, journal, MAX_DRAWN)
+            said = [note.sentence for note in notes]
+            write_text(target, page(request.fit.data, rows, drawings, said), overwrite=True)
+        journal.say("predictions_drawn", f"spots and geometry drawn on the frames: {target.absolute()}")
+        return
     scene = build_scene(chosen.experiments, chosen.frames, request.fit, journal)
     with claim_output(folder, CHECK, overwrite=request.overwrite) as target:
         rows, drawings = [], []

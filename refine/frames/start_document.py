@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from nbtorch.errors import FileError
 from nbtorch.io import ExperimentList, read_expt
-from nbtorch.io.geometry import Imported, geometry_of
+from nbtorch.io.geometry import Imported, beam_hit, geometry_of
 from refine.frames.assign_frames import Assigned, assign_frames
 from refine.records.journal import JournalEntry
 from refine.settings.fit_settings import FitSettings
@@ -51,14 +51,22 @@ def _told(found: Imported) -> tuple[JournalEntry, ...]:
         for item in found.stated
     ]
     entries = found.experiments.entries
+    hit = beam_hit(entries[0].detector, entries[0].beam)
+    if hit is not None:
+        said = (
+            f"geometry: the beam meets panel {hit.panel} at {hit.fast:.2f}, {hit.slow:.2f} px (fast, slow), whose "
+            f"plane stands {hit.distance:.4g} mm from the sample"
+        )
+        lines.append(JournalEntry("geometry_read", said, "info", hit._asdict()))
     scans = [entry.scan for entry in entries if entry.scan is not None]
     said = ", ".join(
-        f"{scan.n_frames} frames from {scan.phi_start:g}° in steps of {scan.oscillation:g}°" for scan in scans[:4]
+        f"{scan.n_frames} frame{'s' * (scan.n_frames > 1)} from {scan.phi_start:g}° in steps of {scan.oscillation:g}°"
+        for scan in scans[:4]
     ) + (", …" if len(scans) > 4 else "")
     stills = len(entries) - len(scans)
     words = [
         *([f"{len(scans)} scan{'s' * (len(scans) > 1)} ({said})"] if scans else []),
-        *([f"{stills} stills"] * (stills > 0)),
+        *([f"{stills} still{'s' * (stills > 1)}"] * (stills > 0)),
     ]
     numbers = {"scans": len(scans), "stills": stills}
     lines.append(JournalEntry("frames_grouped", f"the frames are {' and '.join(words)}", "choice", numbers))

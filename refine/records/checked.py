@@ -5,9 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
+@dataclass(frozen=True)
+class Line:
+    """A line through ``points`` (x, y) of a drawing."""
+
+    label: str
+    points: tuple[tuple[float, float], ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Drawing:
-    """One frame as a PNG (data URI) of ``width`` × ``height``, and (x, y, label) of what is marked on it."""
+    """One frame as a PNG (data URI) of ``width`` × ``height``, (x, y, label) of what is marked on it, and lines."""
 
     title: str
     note: str
@@ -16,6 +24,7 @@ class Drawing:
     height: int
     predicted: tuple[tuple[float, float, str], ...]
     found: tuple[tuple[float, float], ...]
+    lines: tuple[Line, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -25,6 +34,6 @@ class ExperimentCheck:
     name: str
     frames: int
     lost: int
-    predicted: int
+    predicted: int | None  # None: there is no crystal to predict from
     found: int
     offset: float | None  # median pixels from a found spot to the nearest prediction

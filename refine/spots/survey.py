@@ -46,8 +46,13 @@ def survey(expt: FitExperiment, stack: FrameStack, settings: DataSettings) -> Su
 
 def find(expt: FitExperiment, frames: Iterable[MeasuredFrame | None]) -> Spots:
     """The spots on the frames of ``expt``, brightest first; None is a frame that is lost."""
+    return spots_of(frames, still=expt.still)
+
+
+def spots_of(frames: Iterable[MeasuredFrame | None], *, still: bool) -> Spots:
+    """The spots on ``frames``, brightest first; those of a scan are joined over its frames."""
     blank = (None if frame is None else (_blank(frame), frame.valid) for frame in frames)
-    return find_spots(blank, SpotSettings(join_frames=not expt.still))
+    return find_spots(blank, SpotSettings(join_frames=not still))
 
 
 def _blank(frame: MeasuredFrame) -> list[np.ndarray]:

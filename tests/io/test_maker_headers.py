@@ -33,11 +33,14 @@ DTREK = {
     "CCD_SPATIAL_DISTORTION_VECTORS": "0 -1 -1 0",
 }  # fmt: skip
 BRUKER = {
-    "FORMAT": "100", "VERSION": "11", "HDRBLKS": "15", "TYPE": "Some frame", "MODEL": "D8 VENTURE", "NROWS": "50", "NCOLS": "60",
-    "NPIXELB": "1", "NOVERFL": "0 0 0", "NEXP": "1 0 0 0 0", "NPIXEL1": "0", "NUNDERF": "0", "NOVER64": "0 0 0", "LINEAR": "1.0 0.0",
+    "FORMAT": "100", "VERSION": "11", "HDRBLKS": "15", "TYPE": "Some frame", "MODEL": "D8 VENTURE",
+    "NROWS": "50", "NCOLS": "60",
+    "NPIXELB": "1", "NOVERFL": "0 0 0", "NEXP": "1 0 0 0 0", "NPIXEL1": "0",
+    "NUNDERF": "0", "NOVER64": "0 0 0", "LINEAR": "1.0 0.0",
     "START": "10.0", "INCREME": "0.5", "ANGLES": "20.0 190.0 33.0 54.7", "AXIS": "2", "WAVELEN": "0.7107 0.7107 0.7107",
     "DISTANC": "4.5 5.1", "CENTER": "30.5 24.0 30.25 24.5", "DETTYPE": "CMOS-PHOTONII 37.037037 5 0 0.0 0 0",
-    "CCDPARM": "1.0 1.0 1.0 1.0 100000.0", "CREATED": "01-Jan-2001 10:00:00", "CUMULAT": "10.0", "ELAPSDR": "10.0",
+    "CCDPARM": "1.0 1.0 1.0 1.0 100000.0",
+    "CREATED": "01-Jan-2001 10:00:00", "CUMULAT": "10.0", "ELAPSDR": "10.0",
 }  # fmt: skip
 
 
