@@ -69,6 +69,7 @@ def fit(
     from refine.fit.data import ShoeboxData
     from refine.fit.module import FitModule
     from refine.fit.prepare import prepare
+    from refine.fit.prepare_positions import prepare_positions, without_frames
     from refine.fit.training import solve
     from refine.report.report import write_report
     from refine.report.result import Finding, read_truth, truth_rows, write_results
@@ -79,11 +80,11 @@ def fit(
         refuse_other_settings(values, folder)
     record = provenance(request, arguments)
     truth = None if request.truth is None else read_truth(request.truth)  # a malformed file costs no fit
-    problem = prepare(request.fit, journal)
+    problem = (prepare_positions if without_frames(request.fit) else prepare)(request.fit, journal)
     if is_first():
         begin(folder, values, {"command": record.command, "started": record.started})
     module = FitModule(problem)
-    stopped_by = solve(module, ShoeboxData(problem), request, folder, journal)
+    stopped_by = "" if problem.positions_alone else solve(module, ShoeboxData(problem), request, folder, journal)
     module.loop.begin()  # of a fit that had ended when it was taken up again: its pixels are reported
     found = outcome(problem, module.loop)
     if not is_first():

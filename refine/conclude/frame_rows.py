@@ -30,7 +30,7 @@ def frame_rows(
         for frame, path in enumerate(item.expt.images):
             here = of_frame.get((number, number if item.expt.still else frame), [])
             pair = rms(here, heldout=False)
-            lost = next((message for message in all_lost[number] if str(path) in message), absent)
+            lost = next((message for message in all_lost.get(number, ()) if str(path) in message), absent)
             row = FrameRow(
                 len(rows),
                 str(path),

@@ -14,7 +14,7 @@ from refine.records.outcome import Goodness, Pair
 
 
 def goodness(objective: PixelObjective, parameters: ParameterSet, z2: float, stage: str) -> Goodness:
-    """Residuals of the pixels under spots in units of their noise."""
+    """Residuals of the pixels under spots in units of their noise; nothing of a fit without pixels."""
     values, sums = [torch.zeros(0, dtype=torch.float64)], torch.zeros(2, dtype=torch.float64)
     for index, block in enumerate(objective.blocks):
         fit = objective.fit_boxes(index, block.model(parameters))
@@ -23,6 +23,8 @@ def goodness(objective: PixelObjective, parameters: ParameterSet, z2: float, sta
         sums += torch.stack([(z[block.boxes.valid] ** 2).sum(), torch.tensor(block.boxes.n_pixels).to(sums)])
     z_all = torch.cat(listed([torch.cat(values)])).numpy()
     square, pixels = total(sums).tolist()
+    if pixels == 0:
+        return Goodness(extra={"stage": stage})
     histogram, edges = np.histogram(np.clip(z_all, -6, 6), bins=48, range=(-6, 6))
     spread = float(np.std(z_all)) if len(z_all) else None
     return Goodness(

@@ -57,6 +57,8 @@ def model_values(
     free = {loop.values.parameters_[i].kind for i in loop.values.free}
     ended = _Ended(problem, loop, rows, free, {entry.code for entry in loop.journal.entries})
     detector, beams, crystals = models
+    if problem.positions_alone:  # nothing was rendered
+        return (*_beam(ended, beams), *_detector(ended, detector), *_crystal(ended, crystals))
     return (
         *_beam(ended, beams),
         *_detector(ended, detector),

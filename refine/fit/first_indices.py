@@ -6,12 +6,15 @@ from collections.abc import Sequence
 
 from nbtorch.errors import DataError
 from nbtorch.functional.absences import Listing
+from nbtorch.io import read_expt
+from nbtorch.io.refl import read_refl
 from refine.indexing.assignment import Evidence, assign
 from refine.processes import gathered
 from refine.records.journal import Journal
 from refine.scene.scene import FitExperiment, Scene
 from refine.settings.fit_settings import FitSettings
-from refine.spots.spot_list import read_spot_list
+from refine.spots.reflection_list import REFLECTION_TABLE, reflection_list
+from refine.spots.spot_list import SpotList, read_spot_list
 from refine.spots.survey import Survey
 
 
@@ -19,9 +22,7 @@ def index_all(scene: Scene, surveys: dict[int, Survey], settings: FitSettings, j
     """Spots of every experiment with their indices from the start model. Raises DataError where there are none."""
     given = None
     if settings.data.spots is not None:
-        framed = len(scene.experiments) > 1 or not scene.experiments[0].still
-        given = read_spot_list(settings.data.spots, scene.detector.config, framed=framed)
-        given = given.of_frames(settings.data.frame_range)
+        given = given_spots(settings, scene).of_frames(settings.data.frame_range)
     mine = []
     for expt in (expt for expt in scene.experiments if expt.index in surveys):
         spots = surveys[expt.index].spots
@@ -45,6 +46,16 @@ def index_all(scene: Scene, surveys: dict[int, Survey], settings: FitSettings, j
     journal.say("spots_indexed", f"found {found} spots, {indexed} with an index", found=found, indexed=indexed)
     say_unlisted(scene, evidence, journal)
     return evidence
+
+
+def given_spots(settings: FitSettings, scene: Scene) -> SpotList:
+    """The spots of ``data.spots``, a CSV or a reflection table. Raises FileError for what does not fit the detector."""
+    assert settings.data.spots is not None
+    if settings.data.spots.endswith(REFLECTION_TABLE) and settings.data.experiment:
+        entries = read_expt(settings.data.experiment).entries  # as the table counts them: all, with all their frames
+        return reflection_list(read_refl(settings.data.spots), entries, range(len(entries)))
+    framed = len(scene.experiments) > 1 or not scene.experiments[0].still
+    return read_spot_list(settings.data.spots, scene.detector.config, framed=framed)
 
 
 def say_unlisted(scene: Scene, evidence: Sequence[Evidence], journal: Journal) -> None:

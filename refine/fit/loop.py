@@ -71,6 +71,9 @@ class Loop:
         """Make ready for iterations: the first stage, or the one of a restored fit."""
         if self._objective is not None:
             return
+        if self.problem.positions_alone:
+            self._stand_on_positions()
+            return
         if self.stages:
             self._take_up(build(self.problem, self.stages[-1]))
             return
@@ -82,6 +85,17 @@ class Loop:
             assert sampled.stage is not None
             same = sampled.stage.oversample == begun.oversample  # then its pixels are those that are there
             self._enter(sampled, Built(self.objective, tuple(self.values.free), {}) if same else None)
+
+    def _stand_on_positions(self) -> None:
+        """Without frames the fit has ended: its positions were fitted when it was made ready."""
+        moved = self.problem.moved_by_positions
+        values = self.problem.parameters.values.detach().clone()
+        self.stages = [Decision(Stage("positions"), values, moved, by_positions=True)]
+        self._objective = PixelObjective((), (), (), free_scales=True)
+        self.values.release(moved)
+        self.by_positions, self.converged = True, self.problem.positions_settled
+        state = "converged" if self.converged else "did not settle"
+        self.message = f"positions alone: {state} after {len(self.history)} iterations"
 
     def iterate(self) -> Iteration:
         """One iteration of the solver, and the next stage where this one has converged."""

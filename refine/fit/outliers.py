@@ -15,6 +15,7 @@ from refine.positions.position_block import PositionBlock, block_of
 from refine.settings.fit_settings import FitSettings
 
 _FAR = 6.0  # spreads of an experiment's residuals
+_WORSE = 2.0  # times the experiments' median spread, to which a bad one is held
 _FAR_HELDOUT = 3.0  # pixels
 _FAR_FRAMES = 3.0  # as much as a rocking curve cut by the scan's end can pretend to
 
@@ -24,28 +25,46 @@ def fitted_blocks(evidence: Sequence[Evidence], settings: FitSettings) -> list[P
     return [block_of(e.expt, e.observed.fitted(), settings.detector.parallax) for e in evidence]
 
 
-def without_outliers(items: Sequence[Evidence], parameters: ParameterSet, settings: FitSettings) -> list[Evidence]:
+def without_outliers(
+    items: Sequence[Evidence], parameters: ParameterSet, settings: FitSettings, far: float | None = None
+) -> list[Evidence]:
     """``items`` without the spots that stayed far from their predictions: their indices are wrong, or they are no
     spots.
 
-    Far is six times the experiment's own spread, and never less than a pixel. Held-out spots are to be scored: of them
-    only those go that cannot be the reflection, by frames or by more than three pixels.
+    Far is six times the experiment's own spread and never less than a pixel, or ``far`` times the spread. Held-out
+    spots are to be scored: of them only those go that cannot be the reflection, by frames or by more than three pixels.
     """
     seen = PositionObjective(fitted_blocks(items, settings))
     seen.estimate_spread(parameters)
     every = PositionObjective([block_of(e.expt, e.observed, settings.detector.parallax) for e in items])
+    usual = torch.stack(list(seen.spread)).median(0).values
     each = zip(items, seen.spread, every.blocks, every.residuals(parameters), strict=True)
-    return [_close(item, spread, *left, block.spindle_share) for item, spread, block, left in each]
+    return [
+        _close(item, reach_of(spread, far, usual), *left, block.spindle_share, keep_one=far is None)
+        for item, spread, block, left in each
+    ]
 
 
-def _close(item: Evidence, spread: Tensor, residual: Tensor, valid: Tensor, spindle_share: Tensor) -> Evidence:
-    """``item`` without its spots whose ``residual`` [n, 3] is far out of ``spread`` [3]; as it is if none were left."""
-    reach = torch.clamp(_FAR * spread[:2], min=1.0)
+def reach_of(spread: Tensor, far: float | None, usual: Tensor) -> Tensor:
+    """Pixels [2] from its prediction from which on a spot is an outlier; ``usual``: the experiments' median spread.
+
+    With ``far`` an experiment that scatters by more than _WORSE times the usual has no wider reach for it.
+    """
+    if far is None:
+        return torch.clamp(_FAR * spread[:2], min=1.0)
+    return far * torch.minimum(spread[:2], _WORSE * usual[:2])
+
+
+def _close(
+    item: Evidence, reach: Tensor, residual: Tensor, valid: Tensor, spindle_share: Tensor, *, keep_one: bool
+) -> Evidence:
+    """``item`` without its spots whose ``residual`` [n, 3] is beyond ``reach`` [2]; with ``keep_one`` as it is if none
+    were left."""
     late = (residual[:, 2].abs() * spindle_share > _FAR_FRAMES) & (not item.expt.still)
     far = (residual[:, :2].abs() > reach).any(1) | late | ~valid
     another = (residual[:, :2].abs() > _FAR_HELDOUT).any(1) | late | ~valid
     outlier = torch.where(item.observed.heldout, another & far, far)
-    if bool(outlier.all()):
+    if bool(outlier.all()) and keep_one:
         return item
     distance = residual[:, :2].norm(dim=1)
     reasons = [

@@ -47,8 +47,14 @@ class Problem:
     journal: Journal = field(default_factory=Journal)  # what was said on the way, and where the loop goes on
     rivals: tuple[Rival, ...] = ()  # other indexings that were weighed
     amplitudes_given: bool = False
+    positions_settled: bool = True  # of positions alone: whether their fit has converged
     cpu_s: float = 0.0
     wall_s: float = 0.0
+
+    @property
+    def positions_alone(self) -> bool:
+        """Whether there are no frames: the fit has ended with the positions."""
+        return not self.stacks and self.by_positions is not None and not gathered(dict.fromkeys(self.stacks, True))
 
     @property
     def detector(self) -> DetectorConfig:
@@ -67,5 +73,6 @@ class Problem:
     def positions(self, *, fitted: bool = False) -> PositionObjective:
         """Predictions of all observed spots, or of those alone that the fit may see."""
         kind = self.settings.detector.parallax
-        chosen = [(e.expt, e.observed.fitted() if fitted else e.observed) for e in self.held]
+        mine = self.evidence if self.positions_alone else self.held
+        chosen = [(e.expt, e.observed.fitted() if fitted else e.observed) for e in mine]
         return PositionObjective([block_of(expt, observed, kind) for expt, observed in chosen])
