@@ -50,12 +50,25 @@ def scan_sections(content: bytes, path: Path) -> tuple[Section, ...]:
             position = content.find(SECTION + b"\r\n", section.start + section.size)
     if not sections:
         raise FileError(str(path), "this CBF holds no binary section: it ends inside its header", "Copy it again")
-    pixels = sum(_number(section.header, "X-Binary-Number-of-Elements", path) for section in sections)
+    pixels = sum(elements(section, path) for section in sections)
     if pixels > MAX_PIXELS:
         raise FileError(
             str(path), f"its headers claim {pixels} pixels; at most {MAX_PIXELS} are read", "Check the file"
         )
     return tuple(sections)
+
+
+def elements(section: Section, path: Path) -> int:
+    """How many numbers a section holds; of an old one that does not say and is not compressed, by its bytes.
+
+    Raises FileError where neither tells.
+    """
+    key = "X-Binary-Number-of-Elements"
+    if key not in section.header and "conversions" not in section.header:
+        bits = re.search(r"(\d+)-bit", section.header.get("X-Binary-Element-Type", ""))
+        if bits and int(bits[1]) in (8, 16, 32, 64):
+            return section.size // (int(bits[1]) // 8)
+    return _number(section.header, key, path)
 
 
 def read_byte_offset(content: bytes, section: Section, path: Path) -> tuple[NDArray[Any], dict[str, str]]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nbtorch.config import DetectorConfig, PanelConfig
 from nbtorch.errors import DataError, FileError
-from nbtorch.io import cbf, imgcif, smv
+from nbtorch.io import cbf, imgcif, ser, smv
 from nbtorch.io.fabio_images import count_with_fabio, read_with_fabio
 from nbtorch.io.hdf5 import image_list, is_hdf5, read_image
 from nbtorch.io.paths import COMPRESSIONS, find_file, read_bytes, read_head
@@ -103,16 +103,19 @@ def list_frames(path: str | Path, dataset: str = "") -> tuple[FrameRef, ...]:
     if head[:7] == b"###CBF:" or smv.is_smv(head):
         return (FrameRef(found),)
     refuse_other_files(head, found)
-    count = count_with_fabio(read_bytes(found), found)
+    if ser.is_ser(head):
+        count = len(ser.ser_index(read_bytes(found), found).offsets)
+    else:
+        count = count_with_fabio(read_bytes(found), found)
     return (FrameRef(found),) if count == 1 else tuple(FrameRef(found, index) for index in range(count))
 
 
 def read_frame(frame: str | Path | FrameRef) -> Frame:
     """One frame: the file at a path, also tried with .gz and .bz2 appended, or one image of it.
 
-    HDF5 (NXmx, Eiger, Jungfrau and others), CBF and imgCIF, SMV, and through fabio TIFF, EDF and more; told apart by
-    content, not by name. Raises FileError naming the file and what is wrong where: missing, cut short, damaged, of no
-    known format, of several images where none is named.
+    HDF5 (NXmx, Eiger, Jungfrau and others), CBF and imgCIF, SMV, TIA series, and through fabio TIFF, EDF and more;
+    told apart by content, not by name. Raises FileError naming the file and what is wrong where: missing, cut short,
+    damaged, of no known format, of several images where none is named.
     """
     ref = frame if isinstance(frame, FrameRef) else FrameRef(Path(frame))
     found = find_file(ref.path)
@@ -128,6 +131,9 @@ def read_frame(frame: str | Path | FrameRef) -> Frame:
         image = smv.parse_smv(content, found)
         return Frame(image.counts, image.header, found)
     refuse_other_files(head, found)
+    if ser.is_ser(content):
+        counts = ser.read_ser(content, found, _number(ref, len(ser.ser_index(content, found).offsets)))
+        return Frame(_native(counts), {}, found, index=ref.index or 0)
     counts, header = read_with_fabio(content, found, ref.index)
     return Frame(_native(counts), header, found, index=ref.index or 0)
 
@@ -160,6 +166,13 @@ def _plain(path: Path) -> Path:
     if path.suffix.lower() in COMPRESSIONS:
         raise FileError(str(path), "an HDF5 file cannot be read through compression", "Unpack it")
     return path
+
+
+def _number(ref: FrameRef, count: int) -> int:
+    """Which of ``count`` images ``ref`` means. Raises FileError where several could be meant."""
+    if ref.index is None and count != 1:
+        raise FileError(str(ref.path), f"it holds {count} images", f"Name one, such as '{ref.path.name} //0'")
+    return ref.index or 0
 
 
 def _only_one(ref: FrameRef, path: Path) -> None:

@@ -62,8 +62,21 @@ def _arrays(pycbf: ModuleType, handle: Any) -> dict[str, Array]:
         name = f"array{row}"
         if _has_column(handle, b"array_id"):
             name = handle.get_value().decode()
-        arrays[name] = values
+        arrays[name] = _shaped(handle, name, values)
+        handle.find_category(b"array_data")
     return arrays
+
+
+def _shaped(handle: Any, name: str, values: Array) -> Array:
+    """``values`` as [depth, slow, fast] where old binary headers leave that to _array_structure_list."""
+    if values.ndim == 3:
+        return values
+    handle.find_category(b"array_structure_list")
+    sizes = {}
+    for row in range(handle.count_rows()):
+        if _cell(handle, row, b"array_id") == name:
+            sizes[int(_cell(handle, row, b"precedence"))] = int(_cell(handle, row, b"dimension"))
+    return values.reshape(sizes.get(3, 1), sizes[2], sizes[1])
 
 
 def _values(handle: Any) -> Array:
@@ -76,9 +89,11 @@ def _values(handle: Any) -> Array:
     size = parameters[2]
     fast, slow, depth = (max(int(n), 1) for n in parameters[-4:-1])
     if real:
-        return np.frombuffer(handle.get_realarray_as_string(), f"=f{size}").reshape(depth, slow, fast)
-    kind = "i" if parameters[3] else "u"  # CBFlib hands numbers over in the machine's order
-    return np.frombuffer(handle.get_integerarray_as_string(), f"={kind}{size}").reshape(depth, slow, fast)
+        flat = np.frombuffer(handle.get_realarray_as_string(), f"=f{size}")
+    else:
+        kind = "i" if parameters[3] else "u"  # CBFlib hands numbers over in the machine's order
+        flat = np.frombuffer(handle.get_integerarray_as_string(), f"={kind}{size}")
+    return flat if depth * slow * fast == 1 < flat.size else flat.reshape(depth, slow, fast)
 
 
 def _has_column(handle: Any, name: bytes) -> bool:

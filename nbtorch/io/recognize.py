@@ -113,6 +113,21 @@ def other_kind(head: bytes) -> Kind | None:
     return next((kind for kind in KINDS if kind.pattern.search(head)), None)
 
 
+#: What images are, where they are given as an experiment list.
+IMAGES = re.compile(rb"\A###CBF:|\A\x89HDF\r\n\x1a\n|\A\s*\{\s*HEADER_BYTES|\A(II\*\0|MM\0\*)|\AII\x97\x01|\AFORMAT :")
+
+
+def refuse_as_experiment(head: bytes, path: Path) -> None:
+    """Raise FileError, naming what it is and what takes it, for a known file that is no experiment list (.expt)."""
+    if IMAGES.match(head):
+        change = "Give it as data.frames=…: the headers of frames say their geometry, and geometry.* what they lack"
+        raise FileError(str(path), "it is an image or a file of images, not an experiment list (.expt)", change)
+    kind = other_kind(head)
+    if kind is not None and "experiment list" not in kind.what:
+        what = kind.what.replace(", not an image", "")
+        raise FileError(str(path), f"{what}: no experiment list (.expt)", kind.change)
+
+
 def refuse_other_files(head: bytes, path: Path) -> None:
     """Raise FileError, naming what it is and what takes it, for a known file that holds no image."""
     kind = other_kind(head)

@@ -8,6 +8,7 @@ import numpy as np
 
 from nbtorch.config import Exposure
 from nbtorch.errors import DataError, NbtorchError
+from nbtorch.io import ExptUpdates, write_expt
 from nbtorch.io.atomic import write_text
 from nbtorch.render.excited import Excited, excited_reflections
 from refine.commands.check_frames import check_frames
@@ -26,6 +27,7 @@ from refine.settings.request import Request
 from refine.spots.find_spots import Spots
 from refine.spots.survey import find
 
+IMPORTED = "imported.expt"  # what the headers say, without crystals
 MAX_DRAWN = 8  # frames, spread over all of them
 
 
@@ -46,8 +48,10 @@ def check(request: Request, folder: Path, journal: Journal) -> None:
         with claim_output(folder, CHECK, overwrite=request.overwrite) as target:
             rows, drawings = check_frames(chosen, request.fit.data, journal, MAX_DRAWN)
             said = [note.sentence for note in notes]
+            write_expt(target.parent / IMPORTED, chosen.experiments, ExptUpdates(), overwrite=request.overwrite)
             write_text(target, page(request.fit.data, rows, drawings, said), overwrite=True)
         journal.say("predictions_drawn", f"spots and geometry drawn on the frames: {target.absolute()}")
+        journal.say("geometry_written", f"geometry as an experiment list, to be indexed: {target.parent / IMPORTED}")
         return
     scene = build_scene(chosen.experiments, chosen.frames, request.fit, journal)
     with claim_output(folder, CHECK, overwrite=request.overwrite) as target:

@@ -210,6 +210,13 @@ def test_frames_that_follow_one_another_are_one_scan(tmp_path: Path) -> None:
     assert entries[0].images[0].name == "a_001.cbf"
 
 
+def test_the_angles_of_a_series_follow_from_those_of_its_first_frame(tmp_path: Path) -> None:
+    paths = [mini(tmp_path / f"a_{n:03d}.cbf", Start_angle=None) for n in (4, 5, 6)]
+    assert all(entry.scan is None for entry in geometry_of(paths).experiments.entries)
+    entries = geometry_of(paths, {"oscillation": (10.0, 0.5)}).experiments.entries
+    assert [(e.scan and (e.scan.phi_start, e.scan.oscillation, e.scan.n_frames)) for e in entries] == [(10.0, 0.5, 3)]
+
+
 def test_frames_of_no_width_are_stills(tmp_path: Path) -> None:
     paths = [mini(tmp_path / f"a_{n}.cbf", Angle_increment="0.0 deg.") for n in (1, 2)]
     entries = geometry_of(paths).experiments.entries

@@ -15,7 +15,8 @@ from nbtorch.io.expt.images import PixelFiles, read_images, read_indices, read_p
 from nbtorch.io.expt.node import Node
 from nbtorch.io.expt.types import ExperimentEntry, ExperimentList
 from nbtorch.io.expt.unused import not_used
-from nbtorch.io.paths import find_file
+from nbtorch.io.paths import find_file, read_head
+from nbtorch.io.recognize import refuse_as_experiment
 from nbtorch.io.table import read_json
 
 
@@ -25,6 +26,7 @@ def read_expt(path: str | Path) -> ExperimentList:
     Raises FileError naming the file, the place in it (such as detector[0].panels[3].origin) and what is wrong there.
     """
     found = find_file(path)
+    refuse_as_experiment(read_head(found), found)
     return read_document(read_json(found), found)
 
 

@@ -53,6 +53,7 @@ def geometry_of(frames: Sequence[str | Path | FrameRef], stated: Mapping[str, An
     runs: list[_Run] = []
     for item in frames:
         for run in _runs_of(item, stated or {}):
+            run = _at_its_turn(run, runs[0]) if runs and "oscillation" in (stated or {}) else run
             joined = _joined(runs[-1], run) if runs else None
             runs = [*runs[:-1], joined] if joined is not None else [*runs, run]
     document = Document()
@@ -62,6 +63,15 @@ def geometry_of(frames: Sequence[str | Path | FrameRef], stated: Mapping[str, An
     path = runs[0].frames[0].path
     notes = tuple(dict.fromkeys(note for run in runs for note in run.geometry.notes))
     return Imported(read_document(document.models, path), first.stated, notes, first.masks)
+
+
+def _at_its_turn(run: _Run, first: _Run) -> _Run:
+    """``run`` at the angle that follows from its number, where the user states those of the first frame alone."""
+    scan = run.geometry.scan
+    if scan is None or not _same_series(first.frames[0].path, run.frames[0].path):
+        return run
+    later = scan.phi_start + scan.oscillation * (run.first_image - first.first_image)
+    return replace(run, geometry=replace(run.geometry, scan=replace(scan, phi_start=later)))
 
 
 def _runs_of(item: str | Path | FrameRef, stated: Mapping[str, Any]) -> list[_Run]:

@@ -100,6 +100,20 @@ def imgcif_geometry(
     return HeaderGeometry(beam, DetectorConfig(panels), goniometer, scan, 1, tuple(said + stated))
 
 
+def plain_numbers(tables: Tables) -> Header:
+    """What an imgCIF without axes says all the same: wavelength, saturation, gain."""
+    return _wavelength(tables) | _intensities(tables)
+
+
+def listed_size(tables: Tables) -> tuple[int, int]:
+    """Pixels (fast, slow) of the first array of _array_structure_list, (0, 0) where it lists none."""
+    sizes = {
+        int(_number(row, "precedence", tables)): int(_number(row, "dimension", tables))
+        for row in reversed(tables.rows("array_structure_list"))
+    }
+    return sizes.get(1, 0), sizes.get(2, 0)
+
+
 def _number(row: Row, name: str, tables: Tables, default: float | None = None) -> float:
     text = row.get(name, "")
     try:

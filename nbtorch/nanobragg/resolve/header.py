@@ -37,6 +37,11 @@ def header_values(header: Mapping[str, str], *, is_mask: bool) -> dict[str, Any]
     for key, field in FIELDS.items():
         if key in header:
             values[field] = _number(key, header[key])
+    if header.get("BEAMLINE", "").strip().upper() == "TIMEPIX_SU" and "pixel" in values:
+        # this detector's header has its beam centre in pixels, every other's in mm
+        for field in ("x_beam", "y_beam"):
+            if field in values:
+                values[field] *= values["pixel"]
     for field in _COUNTS:
         if field in values:
             values[field] = int(values[field])

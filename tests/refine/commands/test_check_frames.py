@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nbtorch.io import write_cbf
+from nbtorch.io import read_expt, write_cbf
 from refine.__main__ import main
 from tests.io.test_header_geometry import MINI
 
@@ -40,6 +40,10 @@ def test_the_geometry_is_printed_with_its_origins_and_drawn(tmp_path: Path, caps
     )
     assert "the frames are 1 scan (2 frames from 0.25° in steps of 0.25°)" in said
     assert re.search(r"experiment 0, scan without a crystal: 2 frames, 3 spots found", said)
+    written = read_expt(out / "imported.expt")[0]
+    assert written.crystal is None
+    assert written.detector.panels[0].origin[2] == -101.5
+    assert [path.name for path in written.images] == ["run_1.cbf", "run_2.cbf"]
     page = (out / "check.html").read_text()
     assert "geometry: distance 101.5 mm: geometry.distance, as stated" in page
     assert page.count("<rect ") == 6  # three spots on each of two frames
