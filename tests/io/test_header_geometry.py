@@ -75,6 +75,14 @@ def adsc(path: Path, **changed: str) -> Path:
     return write_smv(path, np.zeros((50, 60), dtype=np.uint16), ADSC | changed)
 
 
+def timepix(path: Path, size: int) -> Path:
+    """An image of the Timepix whose beam centre is in pixels."""
+    header = {key: value for key, value in ADSC.items() if key not in ("GAIN", "IMAGE_PEDESTAL")}
+    header |= {"BEAMLINE": "TimePix_SU", "PIXEL_SIZE": "0.055", "BEAM_CENTER_X": "250.5", "BEAM_CENTER_Y": "261.25"}
+    header |= {"PHI": "12", "OSC_RANGE": "0.5", "WAVELENGTH": "0.0251", "DETECTOR_SN": "1"}
+    return write_smv(path, np.zeros((size, size), dtype=np.uint16), header)
+
+
 @cache
 def judged(paths: tuple[str, ...]) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(system_python()(SCRIPT, *paths))
@@ -120,11 +128,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "cdte": mini(folder / "cdte_0001.cbf", Silicon=None, CdTe="sensor, thickness 0.001000 m"),
         "adsc": adsc(folder / "adsc_001.img"),
         "forward": adsc(folder / "forward_001.img", OSC_RANGE="0.5"),
+        "timepix": timepix(folder / "timepix_001.img", 516),
     }
     return made | {name: shared("real", *name.split("/")) for name in REAL}
 
 
-@pytest.mark.parametrize("name", ["mini", "cdte", "adsc", "forward", *REAL])
+@pytest.mark.parametrize("name", ["mini", "cdte", "adsc", "forward", "timepix", *REAL])
 def test_the_geometry_of_a_header_is_that_of_dxtbx(name: str, files: dict[str, Path]) -> None:
     judge = judged(tuple(map(str, files.values())))
     compare(header_geometry(files[name]), judge[str(files[name])])
@@ -187,6 +196,11 @@ def test_every_value_can_be_stated_instead(name: str, files: dict[str, Path]) ->
     assert (found.scan.phi_start, found.scan.oscillation) == (5.0, 0.5)
     assert found.beam.kahn_factor == 0.0
     assert {item.name for item in found.stated if item.origin.startswith("geometry.")} == set(STATED)
+
+
+def test_the_uneven_pixels_of_a_timepix_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="three times as wide"):
+        header_geometry(timepix(tmp_path / "a_1.img", 512))
 
 
 def test_a_name_that_is_no_quantity_is_refused(tmp_path: Path) -> None:

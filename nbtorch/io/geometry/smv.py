@@ -20,6 +20,8 @@ NUMBERS = (
 )
 #: 16-bit counters end here, less what the pedestal takes.
 FULL_SCALE = 65535.0
+#: The tilt axis of the microscope whose headers say BEAMLINE=TIMEPIX_SU (516 × 516 pixels).
+TIMEPIX_SPINDLE = (0.7826, -0.6226, 0.0)
 
 
 def smv_header(header: Mapping[str, str], path: Path) -> Header:
@@ -44,6 +46,14 @@ def smv_header(header: Mapping[str, str], path: Path) -> Header:
     if pedestal:
         found["pedestal"] = Known(pedestal, "IMAGE_PEDESTAL")
     if electrons:
+        if header.get("SIZE1") == header.get("SIZE2") == "512":
+            raise FileError(
+                str(path),
+                "its chips meet in pixels three times as wide as the others (512 × 512 of TIMEPIX_SU)",
+                "Give an .expt with its four panels (dials.import)",
+            )
+        if "oscillation" in found:
+            found["spindle"] = Known(TIMEPIX_SPINDLE, "that microscope's, as dxtbx has it", assumed=True)
         found["polarization"] = Known(0.5, "BEAMLINE: electrons are not polarized", assumed=True)
     return found
 
