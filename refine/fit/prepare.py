@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import replace
 
 from nbtorch.io import ExperimentList
 from refine.fit.drift_choice import decide_drift
 from refine.fit.estimates import with_estimates
+from refine.fit.find_crystals import known_cell, oriented, with_placeholders, without_crystal
 from refine.fit.first_indices import index_all
 from refine.fit.fit_parameters import parameter_set
 from refine.fit.indexing_choice import settled
@@ -38,10 +40,17 @@ def prepare(settings: FitSettings, journal: Journal) -> Problem:
     if assigned.unused:
         journal.add(unused_files(assigned.unused))
     journal.add(*chosen.notes)
-    document = chosen.experiments
+    document, bare = chosen.experiments, without_crystal(chosen.experiments)
+    known = known_cell(settings) if bare else None
+    if known is not None:
+        document = with_placeholders(document, bare, known)
     scene = build_scene(document, chosen.frames, settings, journal)
     started = time.perf_counter(), time.process_time()
     surveys, scene, failed = survey_all(scene, chosen.missing, settings, journal)
+    if known is not None:
+        document, lost = oriented(document, bare, known, scene, surveys, journal)
+        scene = _without(scene, document, settings, lost)
+        surveys = {number: seen for number, seen in surveys.items() if number not in lost}
     found = fit_positions(scene, index_all(scene, surveys, settings, journal), surveys, constant(settings), journal)
     found, rivals = settled(found, settings)
     mine = [item for item in found.evidence if item.expt.index in surveys]
@@ -77,6 +86,12 @@ def prepare(settings: FitSettings, journal: Journal) -> Problem:
         amplitudes_given=scene.has_amplitudes,
     )
     return replace(problem, wall_s=time.perf_counter() - started[0], cpu_s=time.process_time() - started[1])
+
+
+def _without(scene: Scene, document: ExperimentList, settings: FitSettings, lost: Collection[int]) -> Scene:
+    """The scene of ``document`` without the experiments ``lost``."""
+    frames = {expt.index: expt.images for expt in scene.experiments if expt.index not in lost}
+    return build_scene(document, frames, settings, Journal(), scene.structure_factors)
 
 
 def _rebuilt(

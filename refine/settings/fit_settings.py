@@ -61,6 +61,8 @@ class DataSettings:
 class CrystalSettings:
     """Start values that an .expt does not carry. None: estimated from the width of the spots, and said."""
 
+    cell: tuple[float, float, float, float, float, float] | None = None  # Å, degrees, where no .expt has a crystal
+    space_group: str | None = None
     n_cells: tuple[float, float, float] | None = None
     mosaic: Literal["isotropic", "anisotropic"] = "isotropic"
     mosaic_spread: float | tuple[float, float, float] | None = None  # degrees; three about a*, c × a* and c
@@ -68,13 +70,22 @@ class CrystalSettings:
     cell_restraint: float | None = None  # relative sigma that ties the cell to the experiment's; None: free
 
     def __post_init__(self) -> None:
-        limits = {"n_cells": POSITIVE, "mosaic_spread": NOT_NEGATIVE, "mosaic_domains": NOT_NEGATIVE}
+        self._check_symmetry()
+        limits = {"cell": POSITIVE, "n_cells": POSITIVE, "mosaic_spread": NOT_NEGATIVE, "mosaic_domains": NOT_NEGATIVE}
         check("crystal", self, limits | {"cell_restraint": POSITIVE})
         if isinstance(self.mosaic_spread, tuple) and self.mosaic == "isotropic":
             raise ConfigError(
                 f"crystal.mosaic_spread={list(self.mosaic_spread)}",
                 "an isotropic spread is one number",
                 "Give one, or crystal.mosaic=anisotropic",
+            )
+
+    def _check_symmetry(self) -> None:
+        import gemmi
+
+        if self.space_group is not None and gemmi.find_spacegroup_by_name(self.space_group) is None:
+            raise ConfigError(
+                f"crystal.space_group={self.space_group}", "it is no known space group", "Write it as P43212 or C 1 2 1"
             )
 
 
