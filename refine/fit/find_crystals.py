@@ -57,8 +57,8 @@ def known_cell(settings: FitSettings) -> KnownCell:
         return KnownCell(crystal.cell, gemmi.SpaceGroup(group).xhm(), "crystal.cell")
     if read is None or read.cell is None:
         raise DataError(
-            "frames without an experiment list",
-            "nothing says what crystal it is: no cell is stated, and no amplitudes that carry one",
+            "frames and no crystal",
+            "nothing says what crystal it is: no cell is stated, and there are no amplitudes that carry one",
             "Give crystal.cell=[a,b,c,alpha,beta,gamma] crystal.space_group=…, or data.amplitudes=F.mtz",
         )
     return KnownCell(read.cell, crystal.space_group or read.space_group, amplitudes)

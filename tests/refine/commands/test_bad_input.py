@@ -128,7 +128,9 @@ def test_an_experiment_list_that_is_not_json(data: Path, capsys: pytest.CaptureF
 
 def test_no_crystal(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     change(data, lambda d: d["experiment"][0].pop("crystal"))
-    assert "no crystal" in refused(data, capsys)
+    error = refused(data, capsys)
+    assert "no crystal" in error
+    assert "crystal.cell=" in error
 
 
 def test_a_frame_range_that_leaves_nothing(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
