@@ -32,6 +32,7 @@ from refine.verdict.lattice import departure, mean_scale, sublattice, turns
 from refine.verdict.regions import regions
 from refine.verdict.rules import verdict
 
+_NONE = 1e-6  # of the square of a spread, beneath which a bound is that of zero itself
 _HALVABLE = 24  # spots that two halves need
 _LEAST_BRIGHT = 15
 _LOOKED_AT = 4  # experiments whose bright reflections are looked for
@@ -100,7 +101,9 @@ def parameter_states(parameters: ParameterSet) -> tuple[ParameterState, ...]:
             ratio = values[i] / target if row.logarithmic and target else None
             pull = (math.log(ratio) if ratio and ratio > 0 else values[i] - target) / row.restraint
         in_spans = (values[i] - row.start) / row.span
-        states.append(ParameterState(row.name, in_spans, bounds[i], pull, is_geometry(row.kind)))
+        none = row.squared and values[i] - row.lower <= 1e-9 * row.span and row.lower <= _NONE
+        bound = bounds[i] and not none  # no spread at all is a value like any other
+        states.append(ParameterState(row.name, in_spans, bound, pull, is_geometry(row.kind)))
     return tuple(states)
 
 

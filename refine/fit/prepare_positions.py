@@ -181,6 +181,7 @@ def _problem(
         start_px=tuple(start),
         rms_start=rms_at_start(found.evidence, start),
         by_positions=parameters.values.detach().clone(),
+        positions_alone=True,
         moved_by_positions=moved,
         failed=(),
         journal=journal,

@@ -47,14 +47,10 @@ class Problem:
     journal: Journal = field(default_factory=Journal)  # what was said on the way, and where the loop goes on
     rivals: tuple[Rival, ...] = ()  # other indexings that were weighed
     amplitudes_given: bool = False
+    positions_alone: bool = False  # there are no frames: the fit has ended with the positions
     positions_settled: bool = True  # of positions alone: whether their fit has converged
     cpu_s: float = 0.0
     wall_s: float = 0.0
-
-    @property
-    def positions_alone(self) -> bool:
-        """Whether there are no frames: the fit has ended with the positions."""
-        return not self.stacks and self.by_positions is not None and not gathered(dict.fromkeys(self.stacks, True))
 
     @property
     def detector(self) -> DetectorConfig:

@@ -212,7 +212,7 @@ def background_columns(boxes: Shoeboxes, kind: str) -> Tensor:
     across = [here]
     for coordinate in (boxes.fast, boxes.slow):
         weight = boxes.valid.to(coordinate)
-        mean = (coordinate * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True)
+        mean = (coordinate * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True).clamp(min=1)  # 0: all masked
         spread = ((coordinate - mean) * weight).abs().amax(1, keepdim=True).clamp(min=1)
         across.append(here * ((coordinate - mean) / spread)[..., None])
     return torch.cat(across, dim=-1)
