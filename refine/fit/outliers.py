@@ -34,6 +34,8 @@ def without_outliers(
     Far is six times the experiment's own spread and never less than a pixel, or ``far`` times the spread. Held-out
     spots are to be scored: of them only those go that cannot be the reflection, by frames or by more than three pixels.
     """
+    if not items:  # a process whose experiments are all lost
+        return []
     seen = PositionObjective(fitted_blocks(items, settings))
     seen.estimate_spread(parameters)
     every = PositionObjective([block_of(e.expt, e.observed, settings.detector.parallax) for e in items])
