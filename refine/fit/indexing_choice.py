@@ -16,11 +16,11 @@ from refine.verdict.rivals import Indexing, Weighing, settle
 def settled(found: PositionFit, settings: FitSettings) -> tuple[PositionFit, tuple[Rival, ...]]:
     """``found`` with the likeliest indexing, and the rivals that were weighed.
 
-    Weighed where ``advanced.judge`` asks for it. Indices that the user gives are the user's. A fit of several processes
-    keeps the first search's.
+    Weighed where ``advanced.rivals`` asks for it. Indices that the user gives are the user's. A fit of several
+    processes keeps the first search's.
     """
     if (
-        not settings.advanced.judge
+        not (settings.advanced.judge and settings.advanced.rivals)
         or not found.ran
         or count() > 1
         or any(isinstance(item.spots, ListedSpots) for item in found.evidence)

@@ -40,6 +40,6 @@ class Verdict:
     def headline(self) -> str:
         """The first line of a summary."""
         if self.level == "not judged":
-            return "verdict: not judged (advanced.judge=true asks for one)"
+            return "verdict: not judged (advanced.judge=false)"
         serious = [finding.sentence for finding in self.findings if finding.level == self.level]
         return f"verdict: {self.level}" + (f": {'; '.join(serious)}" if serious else "")

@@ -43,7 +43,7 @@ class VerdictThresholds:
         0.5, "share", "of the reflections that the amplitudes make brightest: fewer seen is doubtful", _SIMULATED
     )
     rms_failed: float = threshold(
-        1.5, "spot widths", "rms distance from the predictions, the centroids' own errors taken out", _SIMULATED
+        2.5, "spot widths", "rms distance from the predictions, the centroids' own errors taken out", _SIMULATED
     )
     rms_doubtful: float = threshold(
         0.75, "spot widths", "the same, from which on the model is not that of the spots", _SIMULATED
@@ -58,7 +58,7 @@ class VerdictThresholds:
         0.9, "times", "rms at the end over that of the start: above it nothing was gained", "a header's error is pixels"
     )
     start_is_good: float = threshold(
-        1.0, "px", "rms at the start up to which there need be no gain", "the reach of the pixels' fit"
+        3.0, "px", "rms at the start up to which there need be no gain", "the reach of the pixels' fit"
     )
     rival_margin: float = threshold(
         2.0, "ln odds", "by which another indexing must be worse to be set aside", "odds of 7 to 1"
@@ -133,7 +133,9 @@ def described() -> tuple[Described, ...]:
 
 @dataclass(frozen=True)
 class AdvancedSettings:
-    """What decides inside the fit. ``judge``: weigh other indexings and judge the fit by the rules of the verdict."""
+    """What decides inside the fit. ``judge``: judge the fit by the rules of the verdict; ``rivals``: weigh other
+    indexings before, which takes up to a minute."""
 
-    judge: bool = False
+    judge: bool = True
+    rivals: bool = False
     verdict: VerdictThresholds = field(default_factory=VerdictThresholds)

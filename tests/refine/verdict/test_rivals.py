@@ -29,7 +29,7 @@ def problem(tmp_path_factory: pytest.TempPathFactory) -> Problem:
     folder = tmp_path_factory.mktemp("still")
     path = small.write_stills(folder, 1)
     settings = FitSettings(
-        advanced=AdvancedSettings(judge=True),
+        advanced=AdvancedSettings(judge=True, rivals=True),
         data=DataSettings(experiment=str(path), amplitudes=str(folder / "F.hkl")),
         crystal=CrystalSettings(n_cells=small.N_CELLS, mosaic_spread=0.0),
         parameters=ParameterSettings(cell=False, detector_shift=True, fix=("*.rot_z",)),

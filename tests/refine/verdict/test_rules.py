@@ -37,13 +37,13 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "few-explained": ({"explained": 32}, {"explained": 34}),
     "some-explained": ({"explained": 65}, {"explained": 67}),
     "bright-unseen": ({"amplitudes": replace(MATCH, seen=29)}, {"amplitudes": replace(MATCH, seen=30)}),
-    "far-off": ({"regions": (replace(ALL, rms=0.91),)}, {"regions": (replace(ALL, rms=0.89),)}),
+    "far-off": ({"regions": (replace(ALL, rms=1.51),)}, {"regions": (replace(ALL, rms=1.49),)}),
     "off": ({"regions": (replace(ALL, rms=0.46),)}, {"regions": (replace(ALL, rms=0.45),)}),
     "region-off": (
         {"regions": (ALL, Region("panel 0", 9, 0.38, 0.05, 0.6))},
         {"regions": (ALL, Region("panel 0", 9, 0.37, 0.05, 0.6))},
     ),
-    "not-better": ({"rms_start": 1.1, "rms_end": 1.0}, {"rms_start": 0.9, "rms_end": 0.9}),
+    "not-better": ({"rms_start": 3.3, "rms_end": 3.0}, {"rms_start": 2.9, "rms_end": 2.9}),
     "nothing-refined": ({"moved": False}, {"moved": False, "parameters": ()}),
     "ambiguous": (
         {"rivals": (Rival("indices shifted by (0, 0, 1)", 99, 0.2, 1.9),)},
