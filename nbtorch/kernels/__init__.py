@@ -2,7 +2,7 @@
 
 from nbtorch.kernels.dispatch import fuses, lattice_sum, pixel_rays, pixel_sum
 from nbtorch.kernels.jacobian import LatticeTangents, RayTangents, lattice_jvp, pixel_rays_jvp
-from nbtorch.kernels.profile_dispatch import profile_sum
+from nbtorch.kernels.profile_dispatch import profile_in_c, profile_sum
 
 __all__ = [
     "LatticeTangents",
@@ -13,5 +13,6 @@ __all__ = [
     "pixel_rays",
     "pixel_rays_jvp",
     "pixel_sum",
+    "profile_in_c",
     "profile_sum",
 ]

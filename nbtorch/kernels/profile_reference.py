@@ -35,11 +35,12 @@ class ProfileTensors(NamedTuple):
 
 @dataclass(frozen=True)
 class ProfileSettings:
-    """Choices of the closed form. All but ``backend`` and ``culling`` change the answer.
+    """Choices of the closed form. All but ``backend``, ``culling`` and ``cut`` change the answer.
 
     span: radians, of one piece of the spindle range. reach: how many reflections beyond the nearest are summed on each
     side, along h, k, l. iterated: linearized once more at the most likely values of what spreads. extent: how far |δ|
     is along h, k, l where a reflection still has ``culling`` of its peak, and radial: the same of |q| − |r| (Å⁻¹).
+    cut: what of a reflection's peak the C kernel leaves out; 0: nothing.
     """
 
     span: float = 0.0
@@ -48,6 +49,7 @@ class ProfileSettings:
     default_F: float = 0.0
     dmin: float = 0.0
     culling: float = 1e-10
+    cut: float = 0.0
     extent: tuple[float, float, float] = (math.inf, math.inf, math.inf)
     radial: float = math.inf
     backend: Backend = "auto"

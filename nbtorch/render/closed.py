@@ -27,6 +27,7 @@ from nbtorch.units import DEGREES, MILLIRADIANS
 CLOSED_SHAPES = ("gauss", "gauss_hkl")
 PIECE = 1.0  # degrees: a longer spindle range is cut into pieces, each linearized on its own
 REACH = 5.0  # rms widths: a reflection farther away has less than 4e-6 of its peak
+CUT = 1e-8  # of a reflection's peak: the C kernel leaves terms below it out, unless culling is off
 RELINEARIZE_ABOVE = 1e-3  # second order of the shifts, in rms widths of a spot; the error of the peak is about half
 SUBPIXEL = 0.8  # rms widths of a spot: a wider sub-pixel is not taken as its variance
 MOST_SUBPIXELS = 32  # along one axis
@@ -96,6 +97,7 @@ def closed(experiment: Experiment, settings: RenderSettings, exposure: Exposure)
         default_F=experiment.structure_factors.default_F,
         dmin=settings.dmin,
         culling=settings.culling,
+        cut=max(settings.culling, CUT) if settings.culling else 0.0,
         backend=settings.backend,
     )
     with torch.no_grad():

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nbtorch import kernels
 from nbtorch.config import RenderSettings
-from nbtorch.kernels import profile_reference, reference
+from nbtorch.kernels import reference
 from nbtorch.kernels.reference import RayTerms, SampleGrid
 from nbtorch.render.scene import Scene
 
@@ -40,11 +40,10 @@ def exact(scene: Scene, samples: SampleGrid, settings: RenderSettings) -> Tensor
     """Each term weighted by its own capture·polarization·solid angle [pixels]: the physics."""
     if scene.background is None and (scene.fused or scene.closed is not None):
         return scene.pixel_sum(samples)
-    if scene.profile is not None and scene.closed is not None:
-        weight, sums = profile_reference.profile_rays(
-            scene.panels, scene.beam, samples, scene.rays, scene.profile, scene.closed
-        )
-        return combine(scene, source_weighted(scene, weight), sums, scene.background)
+    if scene.closed is not None:
+        weight = kernels.pixel_rays(scene.panels, scene.beam, samples, scene.rays, scene.lattice.backend)[1]
+        of_water = combine(scene, source_weighted(scene, weight), torch.zeros_like(weight), scene.background)
+        return scene.pixel_sum(samples) + of_water
     diffracted, weight = kernels.pixel_rays(scene.panels, scene.beam, samples, scene.rays, scene.lattice.backend)
     return combine(scene, source_weighted(scene, weight), scene.sources_of(diffracted), scene.background)
 

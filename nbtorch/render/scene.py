@@ -71,7 +71,9 @@ class Scene(NamedTuple):
     @property
     def fused(self) -> bool:
         """Whether the samples of a pixel are summed as they are made, and none is stored."""
-        return self.closed is None and kernels.fuses(self.tensors, self.rays, self.lattice)
+        if self.closed is not None:
+            return kernels.profile_in_c(self.tensors, self.rays, self.closed)
+        return kernels.fuses(self.tensors, self.rays, self.lattice)
 
     def sources_of(self, diffracted: Tensor) -> Tensor:
         """Lattice sums [P, S] of ``diffracted`` [P, 3]."""

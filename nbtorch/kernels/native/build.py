@@ -70,7 +70,8 @@ def compile_commands(compiler: str, work: Path, threading: list[str], sets: list
             for source in ("lattice", "pixel_sum"):
                 target = work / f"{source}_{precision}_{name}.o"
                 yield [*of_set, *macros, suffix, str(SOURCES / f"{source}.c"), "-o", str(target)]
-        yield [*of_set, str(SOURCES / "rays.c"), "-o", str(work / f"rays_{name}.o")]
+        for source in ("rays", "profile"):
+            yield [*of_set, str(SOURCES / f"{source}.c"), "-o", str(work / f"{source}_{name}.o")]
     with_sets = [f"-DWITH_{name.upper()}" for name in sets if name != "baseline"]
     yield [*common, *with_sets, str(SOURCES / "dispatch.c"), "-o", str(work / "dispatch.o")]
 

@@ -3,6 +3,7 @@
 
 #include "lattice.h"
 #include "pixel_sum.h"
+#include "profile.h"
 #include "rays.h"
 
 #define EXPORT __attribute__((visibility("default")))
@@ -20,7 +21,10 @@
     int nbt_pixel_sum_value_double_##set(const struct pixel_sum_args *);    \
     int nbt_pixel_sum_value_float_##set(const struct pixel_sum_args *);     \
     int nbt_pixel_sum_gradient_double_##set(const struct pixel_sum_args *); \
-    int nbt_pixel_sum_gradient_float_##set(const struct pixel_sum_args *);
+    int nbt_pixel_sum_gradient_float_##set(const struct pixel_sum_args *);  \
+    int nbt_profile_value_##set(const struct profile_args *);               \
+    int nbt_profile_gradient_##set(const struct profile_args *);            \
+    int nbt_profile_tangents_##set(const struct profile_args *);
 
 #define FUNCTIONS(set)                                                                                      \
     {{{nbt_lattice_value_double_##set, nbt_lattice_value_float_##set},                                      \
@@ -28,12 +32,14 @@
       {nbt_lattice_tangents_double_##set, nbt_lattice_tangents_float_##set}},                               \
      {nbt_rays_value_##set, nbt_rays_gradient_##set, nbt_rays_tangents_##set},                              \
      {{nbt_pixel_sum_value_double_##set, nbt_pixel_sum_value_float_##set},                                  \
-      {nbt_pixel_sum_gradient_double_##set, nbt_pixel_sum_gradient_float_##set}}}
+      {nbt_pixel_sum_gradient_double_##set, nbt_pixel_sum_gradient_float_##set}},                           \
+     {nbt_profile_value_##set, nbt_profile_gradient_##set, nbt_profile_tangents_##set}}
 
 struct functions {
     int (*lattice[3][2])(const struct lattice_args *); /* [value, gradient, tangents][double, float] */
     int (*rays[3])(const struct ray_args *);
     int (*pixel_sum[2][2])(const struct pixel_sum_args *); /* [value, gradient][double, float] */
+    int (*profile[3])(const struct profile_args *);        /* [value, gradient, tangents] */
 };
 
 struct instruction_set {
@@ -119,7 +125,11 @@ EXPORT int nbt_pixel_sum(const struct pixel_sum_args *args, int kind, int single
     return functions()->pixel_sum[kind][single != 0](args);
 }
 
+/* kind: 0 value, 1 gradient, 2 tangents. Returns as nbt_pixel_sum. */
+EXPORT int nbt_profile(const struct profile_args *args, int kind) { return functions()->profile[kind](args); }
+
 /* So that a library of another version is refused instead of misread. */
 EXPORT int nbt_lattice_args_size(void) { return (int)sizeof(struct lattice_args); }
 EXPORT int nbt_ray_args_size(void) { return (int)sizeof(struct ray_args); }
 EXPORT int nbt_pixel_sum_args_size(void) { return (int)sizeof(struct pixel_sum_args); }
+EXPORT int nbt_profile_args_size(void) { return (int)sizeof(struct profile_args); }

@@ -74,6 +74,33 @@ class PixelSumArgs(ctypes.Structure):
     )
 
 
+class ProfileInputs(ctypes.Structure):
+    """``struct profile_inputs`` of profile.h, field by field."""
+
+    _fields_ = (
+        *_fields(_array, "frame pixel_size absorption layer_step incident along_e along_b kahn source_weight"),
+        *_fields(_array, "wavelength bandwidth divergence basis mosaic spindle intrinsic cell pixel scale table"),
+    )
+
+
+class ProfileArgs(ctypes.Structure):
+    """``struct profile_args`` of profile.h, field by field."""
+
+    _fields_ = (
+        *_fields(_int, "n_pixels n_panels n_sources n_pieces n_threads layers oversample"),
+        *_fields(_int, "point_pixel polarized iterated divergence place"),
+        *((name, _int * 3) for name in ("reach", "first", "count")),
+        *_fields(_float, "default_F dmin span cut"),
+        *_fields(_array, "panel slow fast"),
+        ("inputs", ProfileInputs),
+        *_fields(_array, "value grad"),
+        ("to", ProfileInputs),
+        ("n_tangents", _int),
+        ("dot", ProfileInputs),
+        *_fields(_array, "tangent"),
+    )
+
+
 def _open() -> tuple[ctypes.CDLL | None, str]:
     """The library beside this file, or None and the reason why there is none to use."""
     paths = sorted(DIRECTORY.glob("libnbtorch_native.*"))
@@ -82,7 +109,12 @@ def _open() -> tuple[ctypes.CDLL | None, str]:
     library = ctypes.CDLL(str(paths[0]))
     library.nbt_instruction_set.restype = ctypes.c_char_p
     library.nbt_current_set.restype = ctypes.c_char_p
-    mirrors = {"lattice_args": LatticeArgs, "ray_args": RayArgs, "pixel_sum_args": PixelSumArgs}
+    mirrors = {
+        "lattice_args": LatticeArgs,
+        "ray_args": RayArgs,
+        "pixel_sum_args": PixelSumArgs,
+        "profile_args": ProfileArgs,
+    }
     sizes = {name: getattr(library, f"nbt_{name}_size", None) for name in mirrors}
     if any(size is None or size() != ctypes.sizeof(mirrors[name]) for name, size in sizes.items()):
         return None, "the C kernels were compiled from other sources"
