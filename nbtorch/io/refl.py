@@ -73,7 +73,7 @@ def read_refl(path: str | Path) -> ReflectionTable:
         )
     try:
         document = msgpack.unpackb(content, strict_map_key=False, raw=False, max_map_len=10**5, max_array_len=10**6)
-    except (ValueError, msgpack.exceptions.UnpackException, UnicodeDecodeError) as error:
+    except (ValueError, TypeError, msgpack.exceptions.UnpackException) as error:  # TypeError: a list as a key
         raise FileError(str(found), f"it is not a whole MessagePack file ({error})", _REMEDY) from error
     if not isinstance(document, list) or len(document) != 3 or document[0] != NAME:
         raise FileError(str(found), "it is no reflection table of DIALS", "Give a .refl, or a CSV of spots")
@@ -93,7 +93,9 @@ def _table(body: Any, path: Path) -> ReflectionTable:
             skipped.append(str(name))
         else:
             columns[str(name)] = values
-    known = {int(k): str(v) for k, v in identifiers.items()} if isinstance(identifiers, dict) else {}
+    if not isinstance(identifiers, dict) or not all(isinstance(key, int) for key in identifiers):
+        raise FileError(f"identifiers of {path}", "they are no map of numbers to identifiers", _REMEDY)
+    known = {key: str(value) for key, value in identifiers.items()}
     return ReflectionTable(columns, known, tuple(skipped), path)
 
 

@@ -29,7 +29,13 @@ def reflection_list(table: ReflectionTable, entries: Sequence[ExperimentEntry], 
     place = table["xyzobs.px.value"][rows]
     panel = table["panel"][rows].astype(np.int64) if "panel" in table.columns else np.zeros(len(rows), dtype=np.int64)
     panels = np.array([len(entry.detector.panels) for entry in entries])[whose]
-    _refuse(table, rows, panel >= panels, "its panel is not there", "Give the .expt that the table belongs to")
+    _refuse(
+        table,
+        rows,
+        (panel < 0) | (panel >= panels),
+        "its panel is not there",
+        "Give the .expt that the table belongs to",
+    )
     _refuse(table, rows, ~np.isfinite(place).all(1), "its position is not a number", "Leave it out")
     first = np.array([0 if e.scan is None else e.scan.first_image - 1 for e in entries])[whose]
     still = np.array([entry.is_still for entry in entries])[whose]

@@ -93,3 +93,11 @@ def test_published_tables_are_read_as_dials_reads_them(tmp_path: Path) -> None:
     assert int(rows) == len(found)
     written = write_refl(tmp_path / "again.refl", found)
     assert run(code, str(written)).split()[-3:] == [fast, frame, rows]
+
+
+@pytest.mark.parametrize("body", [{"nrows": 0, "data": {}, "identifiers": {"a": "b"}}, {(1, 2): 0}])
+def test_keys_of_the_wrong_kind_are_errors_of_ours(tmp_path: Path, body: dict[object, object]) -> None:
+    path = tmp_path / "odd.refl"
+    path.write_bytes(msgpack.packb([NAME, 1, body]))
+    with pytest.raises(FileError, match=r"identifiers|not a whole MessagePack|no rows"):
+        read_refl(path)

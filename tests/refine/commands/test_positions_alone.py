@@ -158,3 +158,19 @@ def test_published_spots_are_fitted_as_well_as_dials_refine_fits_them(
     assert fast <= bounds[0]
     assert slow <= bounds[1]
     assert found["spots"]["used"] >= bounds[2]
+
+
+def test_a_panel_number_beyond_any_is_refused_though_it_wraps_to_a_negative_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expt, _ = measurement(tmp_path)
+    table = {
+        "miller_index": np.ones((2, 3), dtype=np.int32),
+        "id": np.zeros(2, dtype=np.int32),
+        "panel": np.array([0, 2**64 - 1], dtype=np.uint64),
+        "xyzobs.px.value": np.full((2, 3), 5.0),
+    }
+    wrong = write_refl(tmp_path / "wrong.refl", ReflectionTable(table))
+    assert main([f"data.experiment={expt}", f"data.spots={wrong}", f"hydra.run.dir={tmp_path / 'no'}"]) == 1
+    said = capsys.readouterr().err
+    assert "row 1: its panel is not there" in said
